@@ -1,0 +1,265 @@
+"""Service chains: what a customer asks for, and what a site is asked to carry of it (R42, R52, DESIGN sections 4, 7).
+
+A :class:`ChainSpec` is what a person writes. The tier that admits it turns it into a :class:`Segment` per site:
+an ordered run of functions between two terminals, each an attachment of a customer or a wire to another site. A
+site never learns more of a chain than its own segment.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from isthmus.contract.envelope import Body
+
+Name = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", min_length=1, max_length=63)
+]
+"""One segment of a key: lower-case ASCII letters, digits, ``. _ -``, at most 63."""
+
+
+class Partition(StrEnum):
+    """What a chain does when its site is cut off (DESIGN section 7)."""
+
+    AUTONOMOUS = "autonomous"
+    EXCLUSIVE = "exclusive"
+    REPLICATED = "replicated"
+
+
+class Resources(Body):
+    """What one instance needs: thousandths of a core, MiB."""
+
+    cpu_milli: int = Field(default=100, ge=1, le=1_000_000)
+    memory_mib: int = Field(default=64, ge=1, le=16_777_216)
+
+
+class FunctionSpec(Body):
+    """One network function of a chain. ``config`` is opaque to the manager (R36); its VNF type's schema checks it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    type: Name
+    version: Name = "1"
+    config: dict[str, Any] = Field(default_factory=dict)
+    resources: Resources = Resources()
+
+
+class Endpoint(Body):
+    """Where a chain begins or ends: an attachment circuit at a site (``site`` empty: the site that is asked)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    site: Name | None = None
+    attachment: Name
+
+
+class Constraints(Body):
+    """Where the functions may be. Empty lists mean: anywhere. Pairs name functions of the chain."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sites: tuple[Name, ...] = ()
+    countries: tuple[Name, ...] = ()
+    owners: tuple[Name, ...] = ()
+    affinity: tuple[tuple[Name, Name], ...] = ()
+    anti_affinity: tuple[tuple[Name, Name], ...] = ()
+
+
+class ChainSpec(Body):
+    """A chain as a person declares it; YAML or JSON, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tenant: Name
+    chain: Name
+    ingress: Endpoint
+    egress: Endpoint
+    functions: tuple[FunctionSpec, ...] = Field(min_length=1, max_length=32)
+    bandwidth_kbps: int = Field(default=10_000, ge=1, le=400_000_000)
+    latency_budget_ms: float = Field(default=1_000.0, gt=0, le=60_000)
+    priority: int = Field(default=1, ge=0, le=1_000)
+    partition: Partition = Partition.AUTONOMOUS
+    constraints: Constraints = Constraints()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ChainSpec:
+        names = [function.name for function in self.functions]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"functions: name {doubled[0]!r} is used twice; give each its own")
+        for kind in ("affinity", "anti_affinity"):
+            for pair in getattr(self.constraints, kind):
+                missing = [name for name in pair if name not in names]
+                if missing:
+                    raise ValueError(
+                        f"constraints.{kind}: {missing[0]!r} is no function of this chain "
+                        f"(there are: {', '.join(names)})"
+                    )
+        return self
+
+
+class ChainRequest(Body):
+    """What the API writes for an ``apply``; its deletion is the request to remove the chain."""
+
+    spec: ChainSpec
+    requested_by: str = ""
+
+
+class Terminal(Body):
+    """An end of a segment: a customer's attachment, or a wire to the next site."""
+
+    kind: Literal["attachment", "wire"]
+    name: Name
+
+
+class WireRef(Body):
+    """A wire that ends here: its id, its VXLAN network identifier, its UDP port."""
+
+    wire: Name
+    vni: int = Field(ge=1, lt=2**24)
+    udp_port: int = Field(default=4789, ge=1, le=65535)
+
+
+class Segment(Body):
+    """What one site carries of a chain. ``epoch`` is the fencing token of this placement; an older one is refused."""
+
+    tenant: Name
+    chain: Name
+    functions: tuple[FunctionSpec, ...] = ()
+    left: Terminal
+    right: Terminal
+    wires: tuple[WireRef, ...] = ()
+    bandwidth_kbps: int = Field(default=10_000, ge=1)
+    priority: int = 1
+    partition: Partition = Partition.AUTONOMOUS
+    affinity: tuple[tuple[Name, Name], ...] = ()
+    anti_affinity: tuple[tuple[Name, Name], ...] = ()
+    epoch: int = Field(default=0, ge=0)
+
+
+class SegmentIntent(Body):
+    """The global tier's wish for one site (``outbox/<site>/intents/...``, arriving as ``remote/<peer>/intents/...``)."""
+
+    segment: Segment
+
+
+class WirePeer(Body):
+    """The other end of a wire: all that two sites ever learn of each other (never MACs, names, addresses of VNFs)."""
+
+    wire: Name
+    vni: int = Field(ge=1, lt=2**24)
+    address: str
+    udp_port: int = Field(default=4789, ge=1, le=65535)
+
+
+class ChainRecord(Body):
+    """A segment admitted by the site's intake, and where it came from (``local`` or the name of a peer)."""
+
+    segment: Segment
+    source: Name = "local"
+    request_revision: int = 0
+
+
+class Hop(Body):
+    """One step of a plan between two terminals; each names the host it is on."""
+
+    left: HopEnd
+    right: HopEnd
+    local_wire: WireRef | None = None
+
+
+class HopEnd(Body):
+    """``instance`` ends name the leg (``in``/``out``); attachments and wires have none."""
+
+    host: Name
+    kind: Literal["attachment", "wire", "instance"]
+    name: Name
+    leg: Literal["", "in", "out"] = ""
+
+
+class PlannedFunction(Body):
+    """Which instance serves a function, where, in which life."""
+
+    function: Name
+    type: Name
+    version: Name
+    instance: Name
+    host: Name
+    incarnation: int = Field(ge=1)
+
+
+class ChainPlan(Body):
+    """The placer's answer for one segment: instances on hosts, and the hops to be patched in order."""
+
+    epoch: int = 0
+    functions: tuple[PlannedFunction, ...] = ()
+    hops: tuple[Hop, ...] = ()
+    wires: tuple[WireRef, ...] = ()
+    bandwidth_kbps: int = 10_000
+
+
+class Phase(StrEnum):
+    """Where a chain stands, in the words of ``isthmus get``."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DEGRADED = "degraded"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+class FunctionStatus(Body):
+    """One function of a chain as last seen; counters are packets since the instance's current life began."""
+
+    function: Name
+    type: Name = "unknown"
+    site: str = ""
+    host: str = ""
+    instance: str = ""
+    incarnation: int = 0
+    phase: str = "pending"
+    packets_forward: int = 0
+    packets_reverse: int = 0
+    packets_dropped: int = 0
+
+
+class ChainStatus(Body):
+    """Periodic report of a chain (R43). ``path`` lists ``site/host/function`` in order of the packets."""
+
+    phase: Phase = Phase.PENDING
+    reason: str = ""
+    source: str = "local"
+    epoch: int = 0
+    path: tuple[str, ...] = ()
+    functions: tuple[FunctionStatus, ...] = ()
+    model_latency_ms: float | None = None
+    latency_budget_ms: float | None = None
+    connected_hops: int = 0
+    hops: int = 0
+
+
+class Candidate(Body):
+    """One place that was looked at, and the number that decided about it."""
+
+    name: str
+    verdict: str
+    cost: float | None = None
+
+
+class Explanation(Body):
+    """Why a decision fell as it did (at most 4 KiB): counts per constraint, best candidates, nearest relaxation."""
+
+    decision: Literal["accepted", "refused"]
+    constraint: str = ""
+    reason: str
+    candidates: tuple[Candidate, ...] = ()
+    nearest_relaxation: str = ""
+    input_revision: int = 0
+    input_hash: str = ""
+    figures: dict[str, float] = Field(default_factory=dict)
+
+
+Hop.model_rebuild()

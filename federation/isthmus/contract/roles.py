@@ -1,0 +1,99 @@
+"""From the contract to etcd users and roles: exact half-open ranges, one user per component (R13, attack 7).
+
+A component's writes are the families it writes, with the variables its name binds filled in; its reads are
+its writes and the families that list it. What is not listed is refused by the store. ``credentials`` is the
+only editor of users (etcd's ``root`` role); the janitor may delete what it retains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from isthmus.contract.errors import ComponentUnknown
+from isthmus.contract.families import APPLIED, CONFIG, CONFIG_OWNERS, FAMILIES
+from isthmus.contract.family import Family, Tier
+from isthmus.policy.keys import ROOT
+
+ROOT_COMPONENTS = frozenset({"credentials", "admin"})
+"""Components that carry etcd's ``root`` role: they edit users. ``admin`` is the operator's own key, kept off line."""
+
+
+class Access(StrEnum):
+    """What a grant allows."""
+
+    READ = "read"
+    WRITE = "write"
+    READ_WRITE = "readwrite"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """``target`` is an absolute prefix when it ends in ``/``, else exactly one key."""
+
+    access: Access
+    target: str
+
+    @property
+    def is_prefix(self) -> bool:
+        """True for the half-open range of everything below ``target``."""
+        return self.target.endswith("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A component's rights: user and role have the component's name; ``root`` adds etcd's own root role."""
+
+    name: str
+    grants: tuple[Grant, ...]
+    root: bool = False
+
+
+def role(tier: Tier, component: str) -> Role:
+    """The rights of ``component`` in a store of ``tier``; raises ComponentUnknown when no family names it."""
+    writes: set[str] = set()
+    reads: set[str] = set()
+    for family in FAMILIES[tier]:
+        _add(family, family.writer, component, writes)
+        for reader in family.readers:
+            _add(family, reader, component, reads)
+        if component == "janitor" and family.retention == "janitor":
+            writes.add(family.prefix())
+    if not writes and not reads and component not in ROOT_COMPONENTS:
+        raise ComponentUnknown(f"{component!r} is in no key family of the {tier.value} tier")
+    return Role(component, _grants(writes, reads), root=component in ROOT_COMPONENTS)
+
+
+def instance_role(instance: str, *, owner: str = "configurator") -> Role:
+    """The rights of one VNF instance: its own sub-tree to write, its configuration and owner to read (R24, R25)."""
+    own = APPLIED.prefix(instance=instance).rsplit("/", 1)[0] + "/"
+    reads = {
+        CONFIG.key(owner=owner, instance=instance),
+        CONFIG.key(owner="configurator", instance=instance),
+        CONFIG_OWNERS.key(instance=instance),
+    }
+    return Role(f"instance.{instance}", _grants({own}, reads))
+
+
+def vendor_role(tier: Tier, vendor: str, *, reads: Iterable[str] = ()) -> Role:
+    """A foreign component's rights: everything below ``x/<vendor>/``, and the prefixes its agreement lets it read."""
+    return Role(vendor, _grants({f"{ROOT}x/{vendor}/"}, set(reads)))
+
+
+def _add(family: Family, template: str, component: str, into: set[str]) -> None:
+    bound = family.bind(template, component)
+    if bound is not None:
+        known: Mapping[str, str] = {k: v for k, v in bound.items() if k in family.variables}
+        into.add(family.prefix(**known))
+
+
+def _grants(writes: set[str], reads: set[str]) -> tuple[Grant, ...]:
+    grants = [Grant(Access.READ_WRITE, target) for target in sorted(writes)]
+    covered = [target for target in writes if target.endswith("/")]
+    grants += [
+        Grant(Access.READ, target)
+        for target in sorted(reads - writes)
+        if not any(target.startswith(prefix) for prefix in covered)
+    ]
+    return tuple(grants)

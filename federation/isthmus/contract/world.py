@@ -1,0 +1,119 @@
+"""The global tier's facts: intents, placements, sites, links, wires (DESIGN sections 4 and 7)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from isthmus.contract.chain import ChainSpec, Name, Segment
+from isthmus.contract.envelope import Body
+
+
+class Intent(Body):
+    """A request that the global intake admitted."""
+
+    spec: ChainSpec
+    request_revision: int = 0
+
+
+class SiteSpec(Body):
+    """A site as the operator registered it. Prices are thousandths of a unit per core."""
+
+    site: Name
+    region: Name = "default"
+    country: Name = "xx"
+    owner: Name = "carrier"
+    trust_domain: str = ""
+    latitude: float = 0.0
+    longitude: float = 0.0
+    price_milli: int = Field(default=1000, ge=0)
+    attachments: tuple[Name, ...] = ()
+
+
+class LinkSpec(Body):
+    """A directed link between two sites: one-way latency, capacity, price per Mbit/s in thousandths."""
+
+    source: Name
+    target: Name
+    latency_us: int = Field(ge=0)
+    capacity_kbps: int = Field(ge=0)
+    price_milli: int = Field(default=10, ge=0)
+
+
+class PlacedFunction(Body):
+    """Function ``function`` of a chain is carried by ``site``."""
+
+    function: Name
+    site: Name
+
+
+class PlacedWire(Body):
+    """A wire that a placement needs between two sites, over the links of ``route``."""
+
+    wire: Name
+    left_site: Name
+    right_site: Name
+    route: tuple[Name, ...] = ()
+
+
+class PlacedSegment(Body):
+    """The part of a chain that ``site`` carries; wires have no VNI yet, wiring gives them one."""
+
+    site: Name
+    segment: Segment
+
+
+class Placement(Body):
+    """Where a chain goes: decided by the placer, the reservation of its capacity at the same time."""
+
+    epoch: int = Field(ge=1)
+    functions: tuple[PlacedFunction, ...]
+    wires: tuple[PlacedWire, ...] = ()
+    segments: tuple[PlacedSegment, ...]
+    latency_us: int = 0
+    latency_budget_us: int = 0
+    bandwidth_kbps: int = 0
+    cost_milli: int = 0
+    intent_revision: int = 0
+    decided_by: str = ""
+
+
+class Wire(Body):
+    """A wire with its VXLAN network identifier; the ends are filled in as the sites report them."""
+
+    wire: Name
+    vni: int = Field(ge=1, lt=2**24)
+    tenant: Name
+    chain: Name
+    left_site: Name
+    right_site: Name
+    left_address: str = ""
+    right_address: str = ""
+    udp_port: int = 4789
+
+
+class VniClaim(Body):
+    """``vnis/<number>`` belongs to this wire; created by compare-and-swap so that none is given twice."""
+
+    wire: Name
+
+
+class SiteLiveness(Body):
+    """What the region's watcher makes of a site: the age of its summary decides."""
+
+    site: Name
+    state: Literal["alive", "silent", "unknown"]
+    age_s: float = 0.0
+
+
+class RegionSummary(Body):
+    """Sums over a region's sites, written by the region's actor."""
+
+    region: Name
+    sites: int
+    alive: int
+    cpu_milli_free: int = 0
+    memory_mib_free: int = 0
+    runtime: str = ""
+    actor_incarnation: str = ""
