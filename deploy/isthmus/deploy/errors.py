@@ -4,10 +4,10 @@
     |-- CommandFailed               a command ended with another exit code than 0
     |-- CommandTimeout              a command did not end in time and was killed
     |-- BinaryProblem               a program Isthmus runs cannot be had
-    |   |-- BinaryMissing           found nowhere, and building was not asked for or is impossible
+    |   |-- BinaryMissing           found nowhere, and not built
     |   |-- BinaryTooOld            found where the user pointed, but below the floor
-    |   `-- BuildFailed             the Go toolchain could not build it; the text ends with its output
-    |-- PackagesMissing             system tools are missing; the text names the command that gets them
+    |   `-- BuildFailed             Go could not build it; the text ends with Go's output
+    |-- PackagesMissing             system tools are missing; the text says how to get them
     |-- NoWorld                     no private namespaces here; the text says what is missing
     `-- SupervisorProblem
         |-- AlreadySupervised       a process of that name is there already
@@ -16,7 +16,8 @@
         |-- StartFailed             the program could not be started at all
         `-- NotReady                it runs, or ran, but its readiness probe never said yes in time
 
-None of them shows a user a stack trace: a command line prints the text and ends with code 1 (2 for bad usage).
+None of them shows a user a stack trace: a command line prints the text and ends with code 1
+(2 for bad usage).
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def _why_not(error: OSError) -> str:
         "--cap-add SYS_ADMIN --cap-add NET_ADMIN, and a host with AppArmor "
         "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`",
         errno.EACCES: "run as root, or `sysctl kernel.apparmor_restrict_unprivileged_userns=0`",
-        errno.ENOSPC: "run as root, or raise `sysctl user.max_user_namespaces` (0 switches them off)",
+        errno.ENOSPC: "run as root, or raise `sysctl user.max_user_namespaces` (0 is off)",
         errno.EINVAL: "run as root; this kernel was built without user namespaces",
         errno.ENOSYS: "run as root, outside the system call filter that hides unshare",
     }
