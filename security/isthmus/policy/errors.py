@@ -3,6 +3,7 @@
     PolicyError                     base: a rule was broken; never retryable as it is
     |-- KeyRefused                  a key, segment, prefix or range is not in the grammar
     |-- RuleRefused                 a scope or quota is itself malformed: found at load
+    |-- PeerUnknown                 a proven identity that no operator listed
     `-- ScopeDenied                 a well-formed key is outside what the peer may touch
         `-- QuotaExceeded           it is inside, but the peer has used up what it was given
 
@@ -11,6 +12,7 @@
 
 from __future__ import annotations
 
+from isthmus.identity.spiffe import Identity
 from isthmus.identity.text import visible
 
 
@@ -45,6 +47,16 @@ class RuleRefused(PolicyError, ValueError):
         self.field = field
         self.fix = fix
         super().__init__(f'{field} "{visible(str(value))}" refused: {fix}')
+
+
+class PeerUnknown(PolicyError):
+    """A verified identity that no operator listed as a peer."""
+
+    code = "peer-unknown"
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        super().__init__(f"{identity} is not a listed peer; an operator adds it to the peer table")
 
 
 class ScopeDenied(PolicyError):
