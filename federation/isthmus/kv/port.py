@@ -47,10 +47,13 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class WatchBatch:
     """Events in order of revision; a revision is never split over two batches. ``revision`` is the last one
-    covered: resume at ``revision + 1``. ``events`` may be empty (the first batch, sent once the watch stands)."""
+    covered: resume at ``revision + 1``. ``events`` may be empty (the first batch, sent once the watch stands; and one
+    with ``resumed``, sent each time it stands again after a lost connection: a mirror checks then that the history it
+    follows is still the same one)."""
 
     revision: int
     events: tuple[Event, ...]
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +200,10 @@ class KeyValueStore(Protocol):
         ...
 
     def watch(self, prefix: str, *, start_revision: int = 0) -> AsyncIterator[WatchBatch]:
-        """Changes below ``prefix`` (or of exactly one key, when it does not end in ``/``) from ``start_revision`` on (0:
-        from now). The first batch is empty and says the watch stands. Survives lost connections by resuming behind the
-        last event; raises Compacted, FutureRevision, PermissionDenied, Unauthenticated. Close the iterator to end it."""
+        """Changes below ``prefix`` (or of exactly one key, when it does not end in ``/``) from ``start_revision`` on
+        (0: from now). The first batch is empty and says the watch stands. Survives lost connections by resuming behind
+        the last event; raises Compacted, FutureRevision, PermissionDenied, Unauthenticated. Ends when it is closed or
+        the store is."""
         ...
 
     async def grant_lease(self, ttl_s: int, *, timeout_s: float = 5.0) -> Lease:

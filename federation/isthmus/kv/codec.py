@@ -1,0 +1,125 @@
+"""Between the port's dataclasses and etcd's messages. Pure; the only module that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from isthmus.kv import wire_pb2 as wire
+from isthmus.kv.errors import InvalidRequest
+from isthmus.kv.port import (
+    Compare,
+    Delete,
+    Entry,
+    Event,
+    EventKind,
+    Get,
+    Operation,
+    Put,
+    Target,
+    Txn,
+    TxnResult,
+)
+
+_RESULTS = {
+    "==": wire.Compare.EQUAL,
+    "!=": wire.Compare.NOT_EQUAL,
+    "<": wire.Compare.LESS,
+    ">": wire.Compare.GREATER,
+}
+_NUMBERS = {
+    Target.VERSION: (wire.Compare.VERSION, "version"),
+    Target.CREATE_REVISION: (wire.Compare.CREATE, "create_revision"),
+    Target.MOD_REVISION: (wire.Compare.MOD, "mod_revision"),
+    Target.LEASE: (wire.Compare.LEASE, "lease"),
+}
+
+
+def key_bytes(key: str) -> bytes:
+    """The key as etcd stores it; an empty key is refused here, not by a round trip."""
+    if not key:
+        raise InvalidRequest("the key is empty; name a key")
+    return key.encode()
+
+
+def entry(kv: wire.KeyValue) -> Entry:
+    """One stored key."""
+    return Entry(
+        kv.key.decode(), kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease
+    )
+
+
+def event(message: wire.Event) -> Event:
+    """One change."""
+    kv = message.kv
+    if message.type == wire.Event.DELETE:
+        return Event(EventKind.DELETE, kv.key.decode(), kv.mod_revision)
+    stored = entry(kv)
+    return Event(EventKind.PUT, stored.key, stored.mod_revision, stored)
+
+
+def check_compare(compare: Compare) -> None:
+    """Refuse what cannot be compared, with the field's name in the message."""
+    if compare.operator not in _RESULTS:
+        raise InvalidRequest(
+            f"compare of {compare.key!r}: operator {compare.operator!r} is none of {list(_RESULTS)}"
+        )
+    wants_bytes = compare.target is Target.VALUE
+    if isinstance(compare.expected, bytes) is not wants_bytes:
+        raise InvalidRequest(
+            f"compare of {compare.key!r}: expected {compare.expected!r} must be "
+            f"{'bytes' if wants_bytes else 'an int'} for target {compare.target.value}"
+        )
+
+
+def compare_message(compare: Compare) -> wire.Compare:
+    """One compare."""
+    check_compare(compare)
+    message = wire.Compare(key=key_bytes(compare.key), result=_RESULTS[compare.operator])
+    if isinstance(compare.expected, bytes):
+        message.target = wire.Compare.VALUE
+        message.value = compare.expected
+    else:
+        target, field = _NUMBERS[compare.target]
+        message.target = target
+        setattr(message, field, compare.expected)
+    return message
+
+
+def _operation(operation: Operation) -> wire.RequestOp:
+    match operation:
+        case Put(key, value, lease_id):
+            put = wire.PutRequest(key=key_bytes(key), value=value, lease=lease_id)
+            return wire.RequestOp(request_put=put)
+        case Delete(key):
+            delete = wire.DeleteRangeRequest(key=key_bytes(key))
+            return wire.RequestOp(request_delete_range=delete)
+        case Get(key):
+            return wire.RequestOp(request_range=wire.RangeRequest(key=key_bytes(key)))
+
+
+def txn_message(txn: Txn) -> wire.TxnRequest:
+    """A transaction; flat by construction, there is no message for a nested one."""
+    return wire.TxnRequest(
+        compare=[compare_message(compare) for compare in txn.compares],
+        success=[_operation(operation) for operation in txn.then],
+        failure=[_operation(operation) for operation in txn.otherwise],
+    )
+
+
+def txn_result(message: wire.TxnResponse) -> TxnResult:
+    """Its answer."""
+    return TxnResult(message.succeeded, message.header.revision, tuple(_gets(message.responses)))
+
+
+def _gets(responses: Iterable[wire.ResponseOp]) -> Iterable[Entry | None]:
+    for response in responses:
+        if response.WhichOneof("response") == "response_range":
+            kvs = response.response_range.kvs
+            yield entry(kvs[0]) if kvs else None
+
+
+def keys_of(txn: Txn) -> str:
+    """The keys a transaction touches, for messages; bounded."""
+    keys = sorted({item.key for item in (*txn.compares, *txn.then, *txn.otherwise)})
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return ", ".join(keys[:3]) + more

@@ -1,0 +1,251 @@
+"""One watch that outlives its connections (white paper section 4: "notified on change"; G5, attack 16).
+
+Rules learned by measuring: resume behind the *last event's* revision (a catch-up's header runs ahead of
+its events: resuming there loses them); a watch from a compacted revision says so once and is silent
+afterwards; one from a future revision is silent from the start, and only its ``created`` answer tells
+that the store went back in time; without permission the refusal comes as a reason in words. A stopped
+server goes on acknowledging in TCP, so silence is answered by a question (progress request) and then by
+cutting the stream. Fragments are never asked for (25 times the server's CPU), except when one answer
+exceeds the message bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from isthmus.kv import methods
+from isthmus.kv import wire_pb2 as wire
+from isthmus.kv.calls import Calls
+from isthmus.kv.channel import END_OF_STREAM
+from isthmus.kv.codec import event
+from isthmus.kv.errors import (
+    Compacted,
+    FutureRevision,
+    StoreError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+from isthmus.kv.port import Event, WatchBatch
+from isthmus.kv.ranges import KeyRange
+from isthmus.kv.translate import from_cancel_reason
+
+_PROGRESS = wire.WatchRequest(progress_request=wire.WatchProgressRequest())
+
+
+class Watching:
+    """One range, watched from ``next_revision`` on (0: from whenever the watch stands)."""
+
+    def __init__(self, calls: Calls, keys: KeyRange, start_revision: int) -> None:
+        self._calls = calls
+        self._keys = keys
+        self._next_revision = start_revision
+        self._what = f"watch of {keys}"
+        self._fragment = False
+        self._resumed = False
+        self._cluster_id = 0
+
+    async def batches(self) -> AsyncIterator[WatchBatch]:
+        """Until closed, the store is closed, or a refusal."""
+        backoff = self._calls.backoff()
+        while not self._calls.closed:
+            try:
+                async for batch in self._follow():
+                    backoff.reset()
+                    yield batch
+            except TooLarge:
+                if self._fragment:
+                    raise
+                self._fragment = True
+                continue
+            except Unauthenticated:
+                if self._calls.settings.user is None or self._calls.closed:
+                    raise
+                await self._authenticate_again()
+            except Unavailable:
+                pass
+            self._calls.counters.watch_reconnects += 1
+            await asyncio.sleep(backoff.next_s())
+
+    async def _authenticate_again(self) -> None:
+        try:
+            await self._calls.authenticate(used=await self._calls.metadata())
+        except Unavailable:
+            return
+
+    async def _follow(self) -> AsyncIterator[WatchBatch]:
+        """One connection's worth of batches; ends or raises Unavailable when it is lost."""
+        await self._calls.metadata()
+        stream = _Stream(self._calls, self._what, str(self._keys))
+        try:
+            await stream.open(self._create_request())
+            created = await stream.read()
+            await self._check_created(created)
+            yield self._standing(created)
+            gathered: list[wire.Event] = []
+            while True:
+                message = await stream.read()
+                self._check_canceled(message)
+                gathered.extend(message.events)
+                if gathered and not message.fragment:
+                    yield self._batch(gathered)
+                    gathered = []
+        finally:
+            stream.close()
+
+    def _create_request(self) -> wire.WatchRequest:
+        return wire.WatchRequest(
+            create_request=wire.WatchCreateRequest(
+                key=self._keys.start,
+                range_end=self._keys.end,
+                start_revision=self._next_revision,
+                fragment=self._fragment,
+            )
+        )
+
+    async def _check_created(self, created: wire.WatchResponse) -> None:
+        self._check_canceled(created)
+        store_revision = created.header.revision
+        if self._cluster_id and created.header.cluster_id != self._cluster_id:
+            raise self._counted(
+                FutureRevision(
+                    f"{self._what}: another store answers under the same address",
+                    revision=store_revision,
+                )
+            )
+        self._cluster_id = created.header.cluster_id
+        if store_revision < self._next_revision - 1:
+            await self._check_went_back()
+
+    async def _check_went_back(self) -> None:
+        """The answering member is behind us: it lags, or the whole store was restored from a backup."""
+        answer = await self._calls.unary(
+            methods.RANGE,
+            wire.RangeRequest(key=self._keys.start, keys_only=True),
+            what=self._what,
+            writes=False,
+            timeout_s=self._calls.settings.silence_s,
+            range_=str(self._keys),
+        )
+        if answer.header.revision < self._next_revision - 1:
+            raise self._counted(
+                FutureRevision(
+                    f"{self._what} from revision {self._next_revision}: the store is at "
+                    f"{answer.header.revision}; it was restored from a backup",
+                    revision=answer.header.revision,
+                )
+            )
+        raise Unavailable(f"{self._what}: the member that answered lags behind")
+
+    def _check_canceled(self, message: wire.WatchResponse) -> None:
+        if message.compact_revision:
+            raise self._counted(
+                Compacted(
+                    f"{self._what} from revision {self._next_revision}: "
+                    f"compacted up to {message.compact_revision}",
+                    revision=message.compact_revision,
+                )
+            )
+        if message.canceled:
+            raise self._counted(
+                from_cancel_reason(message.cancel_reason, what=self._what, range_=str(self._keys))
+            )
+
+    def _counted(self, error: StoreError) -> StoreError:
+        self._calls.count(error)
+        return error
+
+    def _standing(self, created: wire.WatchResponse) -> WatchBatch:
+        if not self._next_revision:
+            self._next_revision = created.header.revision + 1
+        resumed, self._resumed = self._resumed, True
+        return WatchBatch(self._next_revision - 1, (), resumed)
+
+    def _batch(self, messages: Iterable[wire.Event]) -> WatchBatch:
+        events: tuple[Event, ...] = tuple(event(message) for message in messages)
+        self._next_revision = events[-1].revision + 1
+        self._calls.counters.watch_events += len(events)
+        return WatchBatch(events[-1].revision, events)
+
+
+class _Stream:
+    """One watch stream and its watchdog: no answer, however long, goes unquestioned."""
+
+    def __init__(self, calls: Calls, what: str, range_: str) -> None:
+        self._calls = calls
+        self._what = what
+        self._range = range_
+        self._call: Any = None
+        self._watchdog: asyncio.Task[None] | None = None
+        self._heard_s = 0.0
+        self._awaited = False  # only a read that waits can tell silence from a slow consumer
+        self._silent = False
+
+    async def open(self, create: wire.WatchRequest) -> None:
+        loop = asyncio.get_running_loop()
+        self._heard_s = loop.time()
+        self._call = self._calls.stream_both(methods.WATCH)
+        self._watchdog = loop.create_task(self._watch_over(self._call, create), name=self._what)
+
+    async def read(self) -> wire.WatchResponse:
+        """The next message; Unavailable when the stream was lost, refused or silent."""
+        self._heard_s = asyncio.get_running_loop().time()
+        self._awaited = True
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise self._lost(error) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._silent and not (task is not None and task.cancelling()):
+                self._calls.counters.watch_silences += 1
+                raise Unavailable(f"{self._what}: the server gave no sign of life") from None
+            self._calls.raise_if_closed_under_us(self._what, writes=False)
+            raise
+        finally:
+            self._awaited = False
+        if message is END_OF_STREAM:
+            raise Unavailable(f"{self._what}: the stream ended")
+        response: wire.WatchResponse = message
+        return response
+
+    def _lost(self, error: grpc.aio.AioRpcError) -> StoreError:
+        return self._calls.translated(error, what=self._what, writes=False, range_=self._range)
+
+    async def _watch_over(self, call: Any, create: wire.WatchRequest) -> None:
+        """Write the request, then ask for a sign of life in silence and cut a stream that has none."""
+        settings = self._calls.settings
+        loop = asyncio.get_running_loop()
+        pending: asyncio.Task[None] | None = loop.create_task(_write(call, create))
+        try:
+            while True:
+                await asyncio.sleep(settings.heartbeat_s)
+                silent_s = loop.time() - self._heard_s if self._awaited else 0.0
+                if silent_s >= settings.silence_s:
+                    self._silent = True
+                    call.cancel()
+                    return
+                if silent_s >= settings.heartbeat_s and (pending is None or pending.done()):
+                    pending = loop.create_task(_write(call, _PROGRESS))
+        finally:
+            if pending is not None:
+                pending.cancel()
+
+    def close(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        if self._call is not None:
+            self._call.cancel()
+
+
+async def _write(call: Any, request: wire.WatchRequest) -> None:
+    """Write; a stream that is already lost is the reader's business."""
+    try:
+        await call.write(request)
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return
