@@ -9,13 +9,12 @@ rotation is exercised every day.
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from isthmus.identity.errors import ProfileRefused
-from isthmus.identity.spiffe import Identity
+from isthmus.identity.spiffe import Identity, dns_name
 
 MINUTE_S: Final = 60
 HOUR_S: Final = 60 * MINUTE_S
@@ -97,16 +96,15 @@ PROFILES: Final = {
     profile.name: profile for profile in (ROOT_AUTHORITY, TIER_AUTHORITY, LEAF, SHORT_LEAF)
 }
 
-_DNS_NAME: Final = re.compile(
-    r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII
-)
-
 
 @dataclass(frozen=True, slots=True)
 class LeafRequest:
     """What a leaf shall say: exactly one identity, and the names a server is dialled under.
 
-    DNS names lie in the identity's trust domain or are ``localhost``; wildcards are refused.
+    The identity's own server name is always among the DNS names (see :attr:`all_dns_names`).
+    Further ones lie in the tier's domain or are ``localhost``; wildcards are refused. Addresses
+    are for people with ``curl``: a peer checks the name, since no authority is constrained to
+    addresses (the TLS stack below gRPC cannot do it).
     """
 
     identity: Identity
@@ -123,17 +121,26 @@ class LeafRequest:
         if names > self.profile.max_server_names:
             raise ProfileRefused("server names", names, f"at most {self.profile.max_server_names}")
         for name in self.dns_names:
-            check_dns_name(name, self.identity.trust_domain.name)
+            check_dns_name(name, self.identity.realm_domain)
         for address in self.ip_addresses:
             check_ip_address(address)
 
+    @property
+    def all_dns_names(self) -> tuple[str, ...]:
+        """The identity's own server name first, then the others, each once."""
+        own = (self.identity.server_name,) if self.identity.server_name else ()
+        return tuple(dict.fromkeys(own + self.dns_names))
 
-def check_dns_name(name: str, trust_domain: str) -> str:
-    """``name`` when a leaf of ``trust_domain`` may carry it; else :class:`ProfileRefused`."""
-    if len(name) > 253 or _DNS_NAME.fullmatch(name) is None:
+
+def check_dns_name(name: str, domain: str) -> str:
+    """``name`` when a leaf of the tier with ``domain`` may carry it; else
+    :class:`ProfileRefused`.
+    """
+    if dns_name(name) != name or not name:
         raise ProfileRefused("DNS name", name, "use a plain lower-case DNS name without wildcards")
-    if name != LOCALHOST and name != trust_domain and not name.endswith("." + trust_domain):
-        raise ProfileRefused("DNS name", name, f'use a name in "{trust_domain}" or "{LOCALHOST}"')
+    inside = bool(domain) and (name == domain or name.endswith("." + domain))
+    if name != LOCALHOST and not inside:
+        raise ProfileRefused("DNS name", name, f'use a name in "{domain}" or "{LOCALHOST}"')
     return name
 
 

@@ -31,7 +31,7 @@ MAX_COMPONENT_BYTES: Final = 63
 """One segment; X.509 gives a common name 64 characters, and the component is the common name."""
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_TRUST_DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_DNS_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _ALL_DIGITS: Final = re.compile(r"[0-9.]+", re.ASCII)
 
 
@@ -44,7 +44,7 @@ class TrustDomain:
     def __post_init__(self) -> None:
         if len(self.name) > MAX_TRUST_DOMAIN_BYTES:
             raise TrustDomainRefused(self.name, f"at most {MAX_TRUST_DOMAIN_BYTES} bytes")
-        if _TRUST_DOMAIN.fullmatch(self.name) is None:
+        if _DNS_NAME.fullmatch(self.name) is None:
             raise TrustDomainRefused(
                 self.name,
                 "it is a lower-case DNS name: labels of a-z, 0-9 and inner -, joined by .",
@@ -92,6 +92,23 @@ class Identity:
         ``global``.
         """
         return self.site or GLOBAL
+
+    @property
+    def realm_domain(self) -> str:
+        """The DNS domain of the tier: ``a.site.<trust domain>`` or ``global.<trust domain>``.
+
+        Its authority is constrained to it, so one site cannot answer under another's name, nor
+        as the tier above. Empty when the site's name is no DNS label (it holds ``_``, say): such
+        a site is never dialled by name.
+        """
+        return dns_name(*([self.site, "site"] if self.site else [GLOBAL]), self.trust_domain.name)
+
+    @property
+    def server_name(self) -> str:
+        """The DNS name to dial this process under and to check in its certificate; empty when it
+        has none.
+        """
+        return dns_name(self.component, self.realm_domain) if self.realm_domain else ""
 
     @property
     def etcd_user(self) -> str:
@@ -147,6 +164,13 @@ class Identity:
 _SEGMENT_RULE: Final = (
     'a segment is 1 to 63 of a-z, 0-9, ".", "_", "-" and starts with a letter or digit'
 )
+
+
+def dns_name(*parts: str) -> str:
+    """``parts`` joined by dots when that is a lower-case DNS name; else empty."""
+    name = ".".join(parts)
+    fits = len(name) <= MAX_TRUST_DOMAIN_BYTES and _DNS_NAME.fullmatch(name) is not None
+    return name if fits else ""
 
 
 def _domain(name: str | TrustDomain) -> TrustDomain:

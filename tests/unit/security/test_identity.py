@@ -114,3 +114,19 @@ def test_a_megabyte_of_uri_costs_a_line() -> None:
     with pytest.raises(IdentityRefused) as caught:
         Identity.parse("spiffe://carrier.example/site/a/" + "b" * 2**20)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("spiffe://carrier.example/global/gateway", "gateway.global.carrier.example"),
+        ("spiffe://carrier.example/site/a/launcher.h1", "launcher.h1.a.site.carrier.example"),
+        ("spiffe://carrier.example/site/a_b/placer", ""),
+        ("spiffe://carrier.example/site/a/x_y", ""),
+    ],
+)
+def test_server_names(uri: str, name: str) -> None:
+    """What a client checks in a server's certificate; a site cannot be named like the tier
+    above.
+    """
+    assert Identity.parse(uri).server_name == name

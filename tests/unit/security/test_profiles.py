@@ -40,23 +40,43 @@ def test_authorities_never_speak_and_leaves_never_sign() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["carrier.example", "gateway.carrier.example", "localhost", "a.b.carrier.example"]
+    "name", ["global.carrier.example", "x.y.global.carrier.example", "localhost"]
 )
-def test_server_names_inside_the_trust_domain(name: str) -> None:
-    """A server is dialled under its operator's names or over the loopback."""
-    assert LeafRequest(GATEWAY, dns_names=(name,)).dns_names == (name,)
+def test_server_names_inside_the_tier(name: str) -> None:
+    """A server is dialled under its own tier's names or over the loopback; its own name is
+    always there.
+    """
+    request = LeafRequest(GATEWAY, dns_names=(name,))
+    assert request.all_dns_names == ("gateway.global.carrier.example", name)
+
+
+def test_the_own_name_is_there_once() -> None:
+    """Asking for it again does not double it."""
+    own = GATEWAY.server_name
+    assert LeafRequest(GATEWAY, dns_names=(own,)).all_dns_names == (own,)
+
+
+def test_a_site_whose_name_is_no_dns_label_is_never_dialled_by_name() -> None:
+    """Underscores are good in keys and not in DNS; nothing is translated, so there is no name."""
+    odd = Identity.of_site("carrier.example", "lab_1", "placer")
+    assert LeafRequest(odd).all_dns_names == ()
+    with pytest.raises(ProfileRefused):
+        LeafRequest(odd, dns_names=("placer.carrier.example",))
 
 
 @pytest.mark.parametrize(
     "name",
     [
         "partner.example",
-        "evilcarrier.example",
-        "*.carrier.example",
-        "Gateway.carrier.example",
-        "carrier.example.evil",
+        "carrier.example",
+        "gateway.carrier.example",
+        "placer.a.site.carrier.example",
+        "evilglobal.carrier.example",
+        "*.global.carrier.example",
+        "Gateway.global.carrier.example",
+        "global.carrier.example.evil",
         "",
-        "a\n.carrier.example",
+        "a\n.global.carrier.example",
         "localhost.evil",
     ],
 )
