@@ -1,0 +1,157 @@
+"""One source, two machines: numba when it is installed, plain Python when it is not.
+
+The kernels are written once, in the subset of Python that numba compiles, over flat arrays. With
+the extra ``[fast]`` the arrays are numpy's and the functions compiled; without, the arrays are
+lists and the functions run as they stand. Both give the same bytes: integers are exact in both,
+the floats see the same operations in the same order (no fast-math, no powers), and heaps pop in a
+total order (cost, item) whatever their shape. So a site needs no numba (issue point 2), and what
+the global tier computed can be replayed on a laptop.
+"""
+
+from __future__ import annotations
+
+import heapq
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterable
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Tools(NamedTuple):
+    """What a kernel module takes from here: the decorator and a heap over two scratch arrays."""
+
+    jit: Callable[[Any], Any]
+    reset: Callable[..., int]
+    push: Callable[..., int]
+    pop: Callable[..., Any]
+
+
+def numba_available() -> bool:
+    """Whether the compiled kernels can be had on this machine."""
+    return all(importlib.util.find_spec(name) is not None for name in ("numba", "numpy"))
+
+
+def _reset(costs: Any, items: Any) -> int:
+    costs.clear()
+    return 0
+
+
+def _push(costs: Any, items: Any, size: int, cost: float, item: int) -> int:
+    heapq.heappush(costs, (cost, item))
+    return size + 1
+
+
+def _pop(costs: Any, items: Any, size: int) -> Any:
+    return heapq.heappop(costs)
+
+
+def _flat_reset(costs: Any, items: Any) -> int:
+    return 0
+
+
+def _flat_push(costs: Any, items: Any, size: int, cost: float, item: int) -> int:
+    at = size
+    while at > 0:
+        up = (at - 1) >> 1
+        if costs[up] < cost or (costs[up] == cost and items[up] <= item):
+            break
+        costs[at] = costs[up]
+        items[at] = items[up]
+        at = up
+    costs[at] = cost
+    items[at] = item
+    return size + 1
+
+
+def _flat_pop(costs: Any, items: Any, size: int) -> Any:
+    top_cost, top_item = costs[0], items[0]
+    last = size - 1
+    cost, item = costs[last], items[last]
+    at = 0
+    while True:
+        down = 2 * at + 1
+        if down >= last:
+            break
+        other = down + 1
+        if other < last and (
+            costs[other] < costs[down]
+            or (costs[other] == costs[down] and items[other] < items[down])
+        ):
+            down = other
+        if cost < costs[down] or (cost == costs[down] and item <= items[down]):
+            break
+        costs[at] = costs[down]
+        items[at] = items[down]
+        at = down
+    costs[at] = cost
+    items[at] = item
+    return top_cost, top_item
+
+
+@cache
+def tools(plain: bool) -> Tools:
+    """The decorator and heap for compiled (``plain=False``) or plain kernels."""
+    if plain:
+        return Tools(lambda function: function, _reset, _push, _pop)
+    import numba
+
+    jit = numba.njit(cache=True)
+    return Tools(jit, jit(_flat_reset), jit(_flat_push), jit(_flat_pop))
+
+
+@cache
+def kernels(name: str, plain: bool) -> ModuleType:
+    """A kernel module, as it stands (``plain``) or compiled.
+
+    Two copies of one source file: a module whose name ends in ``_plain`` decorates nothing, so
+    both can live in one process, which is how their equality is tested.
+    """
+    full = f"{__package__}.{name}"
+    if not plain:
+        return importlib.import_module(full)
+    found = importlib.util.find_spec(full)
+    assert found is not None, f"no kernel module {full}"
+    assert found.origin is not None
+    spec = importlib.util.spec_from_file_location(f"{full}_plain", found.origin)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Arrays:
+    """Makes the arrays that the kernels of one kind take."""
+
+    def __init__(self, plain: bool) -> None:
+        self.plain = plain
+
+    def ints(self, values: Iterable[int]) -> Any:
+        """A flat array of 64-bit integers (never empty: kernels may look at index 0)."""
+        listed = list(values) or [0]
+        if self.plain:
+            return listed
+        import numpy as np
+
+        return np.array(listed, dtype=np.int64)
+
+    def floats(self, values: Iterable[float]) -> Any:
+        """A flat array of doubles."""
+        listed = [float(v) for v in values] or [0.0]
+        if self.plain:
+            return listed
+        import numpy as np
+
+        return np.array(listed, dtype=np.float64)
+
+    def heap(self, size: int) -> tuple[Any, Any]:
+        """Scratch for a heap of at most ``size`` entries."""
+        if self.plain:
+            return [], []
+        import numpy as np
+
+        return np.zeros(size, dtype=np.float64), np.zeros(size, dtype=np.int64)
