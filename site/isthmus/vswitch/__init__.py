@@ -14,6 +14,7 @@ from isthmus.vswitch.errors import (
     StaleEpoch,
     VSwitchError,
 )
+from isthmus.vswitch.gate import Gate, GateState
 from isthmus.vswitch.model import Cord, GateSpec, Panel, Split, WireSpec
 from isthmus.vswitch.naming import MARK, device_name
 from isthmus.vswitch.observed import Counters
@@ -28,7 +29,9 @@ __all__ = [
     "CordState",
     "Counters",
     "DeviceMissing",
+    "Gate",
     "GateSpec",
+    "GateState",
     "InvalidPanel",
     "Node",
     "NodeGone",

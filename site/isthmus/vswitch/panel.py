@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from isthmus.vswitch.commands import Node
 from isthmus.vswitch.errors import CommandFailed, DeviceMissing
+from isthmus.vswitch.gate import Gate
 from isthmus.vswitch.model import Cord, Panel, WireSpec
 from isthmus.vswitch.observed import Counters, Link, Observed, links_from, observed_from
-from isthmus.vswitch.plan import Plan, cord_lines, plan_panel, wire_lines
+from isthmus.vswitch.plan import cord_lines, plan_panel, wire_lines
 from isthmus.vswitch.rules import CATCH_ALL, delete_line, deliveries
 
 __all__ = ["CordState", "PatchPanel", "Report", "WireState"]
@@ -59,6 +60,7 @@ class PatchPanel:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.gate = Gate(node)
         self._turn = asyncio.Lock()
 
     async def ensure_cord(self, a: str, b: str) -> bool:
@@ -125,9 +127,18 @@ class PatchPanel:
         """Make the node match the whole panel; what carries our mark and is not in it goes."""
         async with self._turn:
             for attempt in range(ATTEMPTS):
-                plan = plan_panel(panel, await self._observe())
-                if await self._issue(plan, last=attempt == ATTEMPTS - 1):
-                    return Report(plan.commands, plan.missing)
+                seen = await self._observe()
+                plan = plan_panel(panel, seen)
+                try:
+                    await self.node.ip(plan.make_links)
+                    gates = await self._reconcile_gates(panel, set(plan.missing))
+                    await self.node.tc(plan.patch)
+                    await self.node.ip(plan.remove_links)
+                except (CommandFailed, DeviceMissing):
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                else:
+                    return Report(plan.commands + gates, plan.missing)
         raise AssertionError("unreachable: the last attempt applies or raises")
 
     async def observe(self) -> Observed:
@@ -135,19 +146,27 @@ class PatchPanel:
         async with self._turn:
             return await self._observe()
 
-    async def _issue(self, plan: Plan, *, last: bool) -> bool:
+    async def _reconcile_gates(self, panel: Panel, missing: set[str]) -> tuple[str, ...]:
+        """Gates before filters: a packet meets a closed gate rather than an open cord."""
+        done = []
+        for spec in panel.gates:
+            if not {spec.source, spec.target} & missing and await self.gate.ensure_gate(spec):
+                done.append(f"gate {spec.gate_id} from {spec.source} to {spec.target}")
+        keep = {spec.gate_id for spec in panel.gates}
+        for state in await self.gate.list_gates():
+            if state.gate_id not in keep:
+                await self.gate.remove_gate(state.gate_id)
+                done.append(f"remove gate {state.gate_id}")
+        return tuple(done)
+
+    async def _applied(self, lines: list[str], *, last: bool) -> bool:
         try:
-            await self.node.ip(plan.make_links)
-            await self.node.tc(plan.patch)
-            await self.node.ip(plan.remove_links)
+            await self.node.tc(lines)
         except CommandFailed:
             if last:
                 raise
             return False
         return True
-
-    async def _applied(self, lines: list[str], *, last: bool) -> bool:
-        return await self._issue(Plan(patch=tuple(lines)), last=last)
 
     async def _links(self) -> dict[str, Link]:
         return links_from(await self.node.run("ip", "-s", "-d", "-j", "link", "show"))
