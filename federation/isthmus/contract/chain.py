@@ -141,7 +141,7 @@ class Segment(Body):
 
 
 class SegmentIntent(Body):
-    """The global tier's wish for one site (``outbox/<site>/intents/...``, arriving as ``remote/<peer>/intents/...``)."""
+    """The global tier's wish for one site (``outbox/<site>/intents/``, arriving as ``remote/<peer>/intents/``)."""
 
     segment: Segment
 
@@ -253,6 +253,7 @@ class Explanation(Body):
     """Why a decision fell as it did (at most 4 KiB): counts per constraint, best candidates, nearest relaxation."""
 
     decision: Literal["accepted", "refused"]
+    source: Name = "local"
     constraint: str = ""
     reason: str
     candidates: tuple[Candidate, ...] = ()

@@ -109,7 +109,7 @@ INVENTORY = Family(
     _S,
     "inventory/{host}",
     "watcher.{host}",
-    ("placer", "summarizer", "chaining.{any}", "reporter", "api"),
+    ("intake", "placer", "summarizer", "chaining.{any}", "reporter", "api"),
     instance.HostInventory,
     "what a host has",
 )

@@ -101,13 +101,19 @@ class InstanceConfig(Body):
 
 
 class Applied(Body):
-    """The VNF says which configuration is in force in which life; only then is a cord connected (fail closed)."""
+    """The VNF says which configuration is in force in which life; only then is a cord connected (fail closed).
+
+    ``config_revision`` 0: nothing is in force, all packets are dropped. With ``error``, the configuration at
+    ``refused_revision`` was not accepted, and what ``config_revision`` names is still in force.
+    """
 
     incarnation: int = Field(ge=0)
     config_generation: int = 0
     config_revision: int = 0
     owner: str = "configurator"
     error: str = ""
+    refused_generation: int = 0
+    refused_revision: int = 0
 
 
 class InstanceState(Body):

@@ -1,1 +1,31 @@
-"""See the module docstrings."""
+"""What every microcontroller stands on: reconcile loop, work queue, leadership, health (DESIGN section 5)."""
+
+from isthmus.microcontroller.clock import Surroundings
+from isthmus.microcontroller.controller import Context, Listener, Microcontroller, Traits
+from isthmus.microcontroller.errors import Later, MicrocontrollerError, NotLeader
+from isthmus.microcontroller.health import Health
+from isthmus.microcontroller.leadership import LeadershipSettings
+from isthmus.microcontroller.queue import BackOff, WorkQueue
+from isthmus.microcontroller.runtime import Runner
+from isthmus.microcontroller.state import Known, State
+from isthmus.microcontroller.writer import Fence, Writer
+
+__all__ = [
+    "BackOff",
+    "Context",
+    "Fence",
+    "Health",
+    "Known",
+    "Later",
+    "LeadershipSettings",
+    "Listener",
+    "Microcontroller",
+    "MicrocontrollerError",
+    "NotLeader",
+    "Runner",
+    "State",
+    "Surroundings",
+    "Traits",
+    "WorkQueue",
+    "Writer",
+]

@@ -1,0 +1,199 @@
+"""Runs one microcontroller against a store: mirrors, leadership, queue, workers, health (DESIGN section 5, R8, R9).
+
+A life goes: connect mirrors and wait until they are synced; win leadership; put everything on the queue once
+(a restart adopts what is there); then settle items until asked to stop or until leadership is lost, and begin again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from isthmus.contract import ContractError, Stamp
+from isthmus.contract.families import LEASES
+from isthmus.kv.errors import Conflict, StoreError
+from isthmus.kv.mirror import Mirror
+from isthmus.kv.port import KeyValueStore, Lease
+from isthmus.microcontroller.clock import Surroundings
+from isthmus.microcontroller.controller import DEFAULT_TRAITS, Context, Microcontroller, Traits
+from isthmus.microcontroller.errors import Later, NotLeader
+from isthmus.microcontroller.health import Health
+from isthmus.microcontroller.leadership import LeadershipSettings, lead
+from isthmus.microcontroller.queue import WorkQueue
+from isthmus.microcontroller.state import State
+from isthmus.microcontroller.writer import Fence, Writer
+
+log = logging.getLogger("isthmus.microcontroller")
+
+
+@dataclass(slots=True)
+class Runner:
+    """One controller, one store identity. ``run`` returns after :meth:`stop`."""
+
+    controller: Microcontroller
+    store: KeyValueStore
+    origin: str
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    leadership: LeadershipSettings = field(default_factory=LeadershipSettings)
+    sync_timeout_s: float = 30.0
+    restart_s: float = 0.5
+    health: Health = field(default_factory=Health)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stop(self) -> None:
+        """Ask for a graceful end: running reconciles finish, leadership is given back."""
+        self._stop.set()
+
+    @property
+    def traits(self) -> Traits:
+        """How the controller wants to be run."""
+        return getattr(self.controller, "traits", DEFAULT_TRAITS)
+
+    async def run(self) -> None:
+        """Live, and live again after every failure, until :meth:`stop`."""
+        self.health.component = self.controller.component
+        while not self._stop.is_set():
+            try:
+                await self._life()
+            except (StoreError, NotLeader, TimeoutError) as error:
+                self.health.failed("life", error)
+                log.warning("%s: %s; beginning again", self.controller.component, error)
+                await self._pause(self.restart_s)
+        self.health.ready = False
+
+    async def _life(self) -> None:
+        stamp = Stamp(origin=self.origin, incarnation=self.surroundings.new_id())
+        queue = WorkQueue(self.surroundings.random)
+        state = State()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(queue.close)
+            await self._mirrors(stack, state, queue)
+            fence: Fence | None = None
+            lease: Lease | None = None
+            if self.traits.leader:
+                led = await self._lead(stack, stamp)
+                if led is None:
+                    return
+                fence, lease = led
+            writer = Writer(self.store, state, stamp, self.surroundings, fence)
+            context = Context(self.controller.component, state, writer, self.surroundings)
+            self.health.ready = True
+            await self._work(queue, context, lease)
+        self.health.ready = False
+
+    async def _lead(
+        self, stack: contextlib.AsyncExitStack, stamp: Stamp
+    ) -> tuple[Fence, Lease] | None:
+        key = LEASES.key(component=self.controller.component)
+        entering = asyncio.ensure_future(
+            stack.enter_async_context(
+                lead(self.store, key, stamp, self.surroundings, self.leadership)
+            )
+        )
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({entering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if entering.done():
+            return entering.result()
+        entering.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await entering
+        return None
+
+    async def _mirrors(
+        self, stack: contextlib.AsyncExitStack, state: State, queue: WorkQueue
+    ) -> None:
+        def changed(keys: Sequence[str]) -> None:
+            for key in keys:
+                for item in self.controller.items_for(key):
+                    queue.add(item)
+
+        mirrors = []
+        for prefix in dict.fromkeys(self.controller.watches):
+            mirror = Mirror(self.store, prefix)
+            mirror.subscribe(changed)
+            task = asyncio.create_task(mirror.run(), name=f"mirror {prefix}")
+            stack.push_async_callback(_cancel, task)
+            mirrors.append(mirror)
+            state.mirrors[prefix] = mirror
+        for mirror in mirrors:
+            await mirror.wait_synced(self.sync_timeout_s)
+
+    async def _work(self, queue: WorkQueue, context: Context, lease: Lease | None) -> None:
+        tasks = [
+            asyncio.create_task(self._worker(queue, context)) for _ in range(self.traits.workers)
+        ]
+        tasks.append(asyncio.create_task(self._resync(queue, context.state)))
+        listen = getattr(self.controller, "listen", None)
+        if listen is not None:
+            tasks.append(asyncio.create_task(listen(queue.add)))
+        if lease is not None:
+            tasks.append(asyncio.create_task(_until_lost(lease)))
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+        finally:
+            for task in (*tasks, stopping):
+                await _cancel(task)
+
+    async def _resync(self, queue: WorkQueue, state: State) -> None:
+        """Everything known is looked at at the start and again every ``resync_s``: no event is needed to be right."""
+        while True:
+            for mirror in state.mirrors.values():
+                for key in list(mirror.entries):
+                    for item in self.controller.items_for(key):
+                        queue.add(item)
+            for item in getattr(self.controller, "standing_items", ()):
+                queue.add(item)
+            await asyncio.sleep(self.traits.resync_s)
+
+    async def _worker(self, queue: WorkQueue, context: Context) -> None:
+        while True:
+            item = await queue.get()
+            failed = False
+            started = time.perf_counter()
+            try:
+                after_s = await self.controller.reconcile(item, context)
+                if after_s is not None:
+                    queue.add_after(item, after_s)
+                self.health.settled(item, time.perf_counter() - started, queue.depth)
+            except Later as later:
+                self.health.waiting(item, later.reason)
+                queue.add_after(item, later.after_s)
+            except NotLeader:
+                raise
+            except Exception as error:
+                failed = True
+                self.health.failed(item, error)
+                self._log(item, error)
+            finally:
+                queue.done(item, failed=failed)
+
+    def _log(self, item: str, error: Exception) -> None:
+        if isinstance(error, Conflict):
+            log.debug("%s %s: %s", self.controller.component, item, error)
+        elif isinstance(error, (StoreError, ContractError)):
+            log.warning("%s %s: %s", self.controller.component, item, error)
+        else:
+            log.exception("%s %s: unexpected", self.controller.component, item, exc_info=error)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+
+async def _until_lost(lease: Lease) -> None:
+    await lease.wait_lost()
+    raise NotLeader("the lease may have run out")
+
+
+async def _cancel(task: asyncio.Task[object]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task

@@ -1,0 +1,149 @@
+"""What a microcontroller knows: mirrors of the prefixes it watches, overlaid with what it wrote itself.
+
+A write comes back through the watch a few milliseconds later; in between the overlay keeps the controller from
+deciding on its own past. Values are decoded once per revision. A value that does not keep the contract is left
+out and counted: a foreign mistake never stops a reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from isthmus.contract import Body, ContractError, Envelope, Family, unseal
+from isthmus.kv.port import Entry
+
+B = TypeVar("B", bound=Body)
+
+
+class MirrorLike(Protocol):
+    """The part of :class:`isthmus.kv.mirror.Mirror` that is read here."""
+
+    @property
+    def entries(self) -> Mapping[str, Entry]: ...
+
+    @property
+    def revision(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One decoded value: its key, the variables of its family, its envelope and its revision."""
+
+    key: str
+    variables: Mapping[str, str]
+    envelope: Envelope[Any]
+    mod_revision: int
+
+
+@dataclass(slots=True)
+class State:
+    """Read-only view for reconcilers. ``mirrors`` maps watched prefix to its mirror."""
+
+    mirrors: dict[str, MirrorLike] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    _overlay: dict[str, tuple[int, Entry | None]] = field(default_factory=dict)
+    _decoded: dict[str, tuple[int, Envelope[Any]]] = field(default_factory=dict)
+
+    @property
+    def revision(self) -> int:
+        """The lowest revision all mirrors have reached."""
+        return min((mirror.revision for mirror in self.mirrors.values()), default=0)
+
+    def wrote(self, key: str, revision: int, entry: Entry | None) -> None:
+        """Remember an own write (None: deletion) until the mirror has caught up; keys that nobody mirrors here are not
+        kept."""
+        if self._mirror(key) is not None:
+            self._overlay[key] = (revision, entry)
+
+    def entry(self, key: str) -> Entry | None:
+        """The newest entry known at ``key``."""
+        mirror = self._mirror(key)
+        entry = mirror.entries.get(key) if mirror is not None else None
+        overlaid = self._overlay.get(key)
+        if overlaid is None:
+            return entry
+        if mirror is not None and mirror.revision >= overlaid[0]:
+            del self._overlay[key]
+            return entry
+        return overlaid[1]
+
+    def envelope(self, key: str, model: type[B]) -> Envelope[B] | None:
+        """The decoded value at ``key``, or None when absent or refused."""
+        entry = self.entry(key)
+        return None if entry is None else self._decode(entry, model)
+
+    def body(self, key: str, model: type[B]) -> B | None:
+        """The body at ``key``, or None."""
+        envelope = self.envelope(key, model)
+        return None if envelope is None else envelope.body
+
+    def fresh(self, key: str, model: type[B], now: float) -> B | None:
+        """The body at ``key`` unless it is older than its time to live (G12)."""
+        envelope = self.envelope(key, model)
+        return None if envelope is None or envelope.expired(now) else envelope.body
+
+    def get(self, family: Family, **variables: str) -> Any:
+        """The body at a family's key, or None; typed by the family's model."""
+        assert family.model is not None, f"{family.name} has no model of its own"
+        return self.body(family.key(**variables), family.model)
+
+    def items(self, family: Family, **bound: str) -> Iterator[Known]:
+        """All decoded values of a family (with some variables bound), in key order."""
+        assert family.model is not None, f"{family.name} has no model of its own"
+        for key in self.keys(family.prefix(**bound)):
+            variables = family.parse(key)
+            entry = self.entry(key)
+            if variables is None or entry is None:
+                continue
+            envelope = self._decode(entry, family.model)
+            if envelope is not None:
+                yield Known(key, variables, envelope, entry.mod_revision)
+
+    def below(self, prefix: str, model: type[B]) -> Iterator[tuple[str, Envelope[B], Entry]]:
+        """Decoded values below an absolute prefix (for the open sub-trees of ``remote``)."""
+        for key in self.keys(prefix):
+            entry = self.entry(key)
+            if entry is None:
+                continue
+            envelope = self._decode(entry, model)
+            if envelope is not None:
+                yield key, envelope, entry
+
+    def keys(self, prefix: str) -> list[str]:
+        """Sorted keys below ``prefix`` (or the one key, when it does not end in ``/``)."""
+        if not prefix.endswith("/"):
+            return [prefix] if self.entry(prefix) is not None else []
+        mirrors: Iterable[MirrorLike] = (
+            mirror
+            for watched, mirror in self.mirrors.items()
+            if watched.startswith(prefix) or prefix.startswith(watched)
+        )
+        found = {key for mirror in mirrors for key in mirror.entries if key.startswith(prefix)}
+        for key in list(self._overlay):
+            if key.startswith(prefix):
+                if self.entry(key) is None:
+                    found.discard(key)
+                else:
+                    found.add(key)
+        return sorted(found)
+
+    def _mirror(self, key: str) -> MirrorLike | None:
+        for watched, mirror in self.mirrors.items():
+            if key.startswith(watched) if watched.endswith("/") else key == watched:
+                return mirror
+        return None
+
+    def _decode(self, entry: Entry, model: type[B]) -> Envelope[B] | None:
+        cached = self._decoded.get(entry.key)
+        if cached is not None and cached[0] == entry.mod_revision:
+            return cached[1]
+        try:
+            envelope = unseal(entry.value, model)
+        except ContractError as error:
+            self.refused[entry.key] = str(error)
+            return None
+        self.refused.pop(entry.key, None)
+        self._decoded[entry.key] = (entry.mod_revision, envelope)
+        return envelope

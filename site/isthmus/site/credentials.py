@@ -1,0 +1,98 @@
+"""Credentials: the only editor of the store's users, and the signer of instances' certificates (R13).
+
+An instance gets a user of its own that may write below its own keys and read its own configuration, nothing
+else; it loses it with its last order. The private key is made on the host and never passes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from isthmus.contract.families import CERTIFICATES, CONFIG_OWNERS, DESIRED, SIGNING_REQUESTS
+from isthmus.contract.instance import InstanceCertificate
+from isthmus.contract.roles import instance_role
+from isthmus.microcontroller import Context, Traits
+from isthmus.site.ports import Signer, StoreUsers
+
+
+@dataclass(slots=True)
+class Credentials:
+    """Work items are ``<host>/<instance>``."""
+
+    signer: Signer
+    users: StoreUsers
+    component: str = "credentials"
+    traits: Traits = field(default_factory=Traits)
+    _known: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def watches(self) -> Sequence[str]:
+        """Orders, requests, owners and its own certificates."""
+        return tuple(
+            family.prefix() for family in (DESIRED, SIGNING_REQUESTS, CERTIFICATES, CONFIG_OWNERS)
+        )
+
+    def items_for(self, key: str) -> Iterable[str]:
+        """The instance on its host; an owner's change reaches it through its order."""
+        for family in (DESIRED, SIGNING_REQUESTS, CERTIFICATES):
+            values = family.parse(key)
+            if values is not None:
+                yield f"{values['host']}/{values['instance']}"
+                return
+        values = CONFIG_OWNERS.parse(key)
+        if values is not None:
+            yield f"*/{values['instance']}"
+
+    async def reconcile(self, item: str, context: Context) -> float | None:
+        """Give or take one instance's credentials."""
+        host, _, instance = item.partition("/")
+        if host == "*":
+            hosts = [
+                known.variables["host"]
+                for known in context.state.items(DESIRED)
+                if known.variables["instance"] == instance
+            ]
+        else:
+            hosts = [host]
+        for name in hosts:
+            await self._settle(name, instance, context)
+        return None
+
+    async def _settle(self, host: str, instance: str, context: Context) -> None:
+        key = CERTIFICATES.key(host=host, instance=instance)
+        request = context.state.get(SIGNING_REQUESTS, host=host, instance=instance)
+        if context.state.get(DESIRED, host=host, instance=instance) is None:
+            if not self._ordered_elsewhere(instance, context):
+                await self.users.remove(f"instance.{instance}")
+                self._known.pop(instance, None)
+            await context.writer.delete(key)
+            return
+        if request is None:
+            return
+        await self._user(instance, context)
+        known = context.state.get(CERTIFICATES, host=host, instance=instance)
+        if known is not None and getattr(known, "csr_pem", None) == request.csr_pem:
+            return
+        signed = self.signer.sign(request.csr_pem, f"instance.{instance}")
+        await context.writer.put(
+            key,
+            InstanceCertificate(
+                instance=instance,
+                certificate_pem=signed.certificate_pem,
+                ca_pem=signed.ca_pem,
+                csr_pem=request.csr_pem,
+            ),
+        )
+
+    async def _user(self, instance: str, context: Context) -> None:
+        owner = context.state.get(CONFIG_OWNERS, instance=instance)
+        name = owner.owner if owner is not None else "configurator"
+        if self._known.get(instance) == name:
+            return
+        await self.users.ensure(instance_role(instance, owner=name))
+        self._known[instance] = name
+
+    @staticmethod
+    def _ordered_elsewhere(instance: str, context: Context) -> bool:
+        return any(k.variables["instance"] == instance for k in context.state.items(DESIRED))

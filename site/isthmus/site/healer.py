@@ -1,0 +1,85 @@
+"""The healer: asks for a new life where one ended, and not faster than it can help (R4, R54, G14).
+
+Lost once is healed at once; an instance that keeps dying is healed later and later, so that a broken image
+does not occupy a host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from isthmus.contract.families import DESIRED, HEAL_REQUESTS, PLANS, RUNTIME
+from isthmus.contract.instance import HealRequest
+from isthmus.microcontroller import Context, Traits
+
+CALM_S = 60.0
+"""A life that lasted so long clears the record of the ones before it."""
+FREE_HEALS = 3
+"""So many in a row are healed at once; a deleted sandbox is an accident, the fourth in a minute is a pattern."""
+FIRST_DELAY_S = 2.0
+LONGEST_DELAY_S = 120.0
+
+
+@dataclass(slots=True)
+class Healer:
+    """Work items are ``<host>/<instance>``."""
+
+    component: str = "healer"
+    traits: Traits = field(default_factory=Traits)
+    _ends: dict[str, list[float]] = field(default_factory=dict)
+    _lives: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def watches(self) -> Sequence[str]:
+        """Orders, lives, and its own requests."""
+        return (DESIRED.prefix(), RUNTIME.prefix(), HEAL_REQUESTS.prefix(), PLANS.prefix())
+
+    def items_for(self, key: str) -> Iterable[str]:
+        """The instance on its host."""
+        for family in (DESIRED, RUNTIME):
+            values = family.parse(key)
+            if values is not None:
+                yield f"{values['host']}/{values['instance']}"
+
+    async def reconcile(self, item: str, context: Context) -> float | None:
+        """Ask for a new life if this one ended."""
+        host, _, instance = item.partition("/")
+        desired = context.state.get(DESIRED, host=host, instance=instance)
+        key = HEAL_REQUESTS.key(instance=instance)
+        if desired is None:
+            self._ends.pop(instance, None)
+            if not any(k.variables["instance"] == instance for k in context.state.items(DESIRED)):
+                await context.writer.delete(key)
+            return None
+        runtime = context.state.get(RUNTIME, host=host, instance=instance)
+        if runtime is None or runtime.incarnation != desired.incarnation:
+            return None
+        if runtime.phase not in ("lost", "failed"):
+            return None
+        request = context.state.get(HEAL_REQUESTS, instance=instance)
+        if request is not None and request.lost_incarnation == runtime.incarnation:
+            return None
+        delay_s = self._delay_s(instance, runtime.incarnation, context.now())
+        if delay_s > 0:
+            return delay_s
+        reason = runtime.error or runtime.phase
+        await context.writer.put(
+            key,
+            HealRequest(instance=instance, lost_incarnation=runtime.incarnation, reason=reason),
+        )
+        await context.event("healing", instance, f"life {runtime.incarnation} ended: {reason}")
+        return None
+
+    def _delay_s(self, instance: str, incarnation: int, now: float) -> float:
+        """Seconds still to wait before this life is replaced; remembers when each life was seen to have ended."""
+        ends = self._ends.setdefault(instance, [])
+        if len(ends) < 64 and (not ends or self._lives.get(instance) != incarnation):
+            self._lives[instance] = incarnation
+            ends[:] = [end for end in ends if now - end < CALM_S]
+            ends.append(now)
+        excess = len(ends) - FREE_HEALS
+        if excess <= 0:
+            return 0.0
+        delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * float(2 ** (excess - 1)))
+        return max(0.0, ends[-1] + delay_s - now)

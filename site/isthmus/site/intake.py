@@ -1,0 +1,291 @@
+"""Intake: the site's own decision what it carries (DESIGN sections 4 and 5, attack 19).
+
+Reads what local users ask for and what peers wish, checks names, delegation, epoch and configuration, and
+writes the segment, or a refusal with its reason. An invalid update leaves what runs in force. A brake holds
+deletions by a peer that would end a large share of its chains at once, until the operator confirms locally.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from isthmus.contract.chain import (
+    ChainRecord,
+    ChainSpec,
+    Endpoint,
+    Explanation,
+    FunctionSpec,
+    Segment,
+    SegmentIntent,
+    Terminal,
+)
+from isthmus.contract.families import (
+    CATALOG,
+    CONFIG_OWNERS,
+    EXPLAIN,
+    INVENTORY,
+    REMOTE,
+    REQUESTS,
+    SPECS,
+)
+from isthmus.contract.ids import instance_id
+from isthmus.contract.instance import CatalogEntry, ConfigOwner
+from isthmus.microcontroller import Context, Later, Traits
+from isthmus.site.chains import chain_item, parse_item
+
+CATALOG_ITEM = "*catalog"
+
+
+class Refused(Exception):
+    """This request cannot be admitted; the message names field, value and fix."""
+
+    def __init__(self, constraint: str, message: str) -> None:
+        super().__init__(message)
+        self.constraint = constraint
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """What a peer may ask of this site: its chains' tenants (empty: all), and the largest share of them that it may
+    delete at once (the brake); fewer than ``brake_floor`` are never held."""
+
+    peer: str
+    tenants: tuple[str, ...] = ()
+    brake_share: float = 0.5
+    brake_floor: int = 3
+
+
+@dataclass(slots=True)
+class Intake:
+    """``check_config`` raises ValueError with a clear text for a configuration its VNF type refuses."""
+
+    site: str
+    delegations: Sequence[Delegation]
+    catalog: Sequence[CatalogEntry]
+    check_config: Callable[[FunctionSpec], None]
+    component: str = "intake"
+    traits: Traits = field(default_factory=Traits)
+    standing_items: tuple[str, ...] = (CATALOG_ITEM,)
+
+    @property
+    def watches(self) -> Sequence[str]:
+        """Requests, what peers export to us, and what it writes itself."""
+        families = (REQUESTS, SPECS, CONFIG_OWNERS, CATALOG, INVENTORY)
+        return (
+            *(family.prefix() for family in families),
+            REMOTE.prefix(),
+            EXPLAIN.prefix(component=self.component),
+        )
+
+    def items_for(self, key: str) -> Iterable[str]:
+        """Everything about one chain is settled together; an inventory may make refused chains possible."""
+        for family in (REQUESTS, SPECS, EXPLAIN):
+            values = family.parse(key)
+            if values is not None:
+                yield chain_item(values["tenant"], values["chain"])
+                return
+        remote = REMOTE.parse(key)
+        if remote is not None and remote["rest"].startswith("intents/"):
+            _, tenant, chain = remote["rest"].split("/")
+            yield chain_item(tenant, chain)
+        elif CATALOG.parse(key) is not None:
+            yield CATALOG_ITEM
+
+    async def reconcile(self, item: str, context: Context) -> float | None:
+        """Settle one chain."""
+        if item == CATALOG_ITEM:
+            for entry in self.catalog:
+                await context.writer.put(CATALOG.key(type=entry.type, version=entry.version), entry)
+            return None
+        tenant, chain = parse_item(item)
+        wish = self._wish(context, tenant, chain)
+        if wish is None:
+            await self._withdraw(context, tenant, chain)
+            return None
+        source, wanted, revision = wish
+        try:
+            segment = self._admit(context, source, wanted)
+        except Refused as refusal:
+            await self._refuse(context, tenant, chain, source, refusal, revision)
+            return None
+        record = ChainRecord(segment=segment, source=source)
+        spec_key = SPECS.key(tenant=tenant, chain=chain)
+        changed = await context.writer.put(spec_key, record)
+        await self._owners(context, segment)
+        await context.writer.put(
+            EXPLAIN.key(component=self.component, tenant=tenant, chain=chain),
+            Explanation(
+                decision="accepted",
+                source=source,
+                reason=f"admitted for {source}: {len(segment.functions)} functions",
+            ),
+        )
+        if changed:
+            await context.event("admitted", item, f"from {source}, epoch {segment.epoch}")
+        return None
+
+    def _wish(
+        self, context: Context, tenant: str, chain: str
+    ) -> tuple[str, ChainSpec | Segment, int] | None:
+        """What is asked for: the local request first (a name taken locally is not given to a peer)."""
+        key = REQUESTS.key(tenant=tenant, chain=chain)
+        request = context.state.get(REQUESTS, tenant=tenant, chain=chain)
+        if request is not None:
+            entry = context.state.entry(key)
+            return "local", request.spec, entry.mod_revision if entry else 0
+        for delegation in self.delegations:
+            prefix = REMOTE.key(peer=delegation.peer)
+            key = f"{prefix}intents/{tenant}/{chain}"
+            intent = context.state.body(key, SegmentIntent)
+            if intent is not None:
+                entry = context.state.entry(key)
+                return delegation.peer, intent.segment, entry.mod_revision if entry else 0
+        return None
+
+    def _admit(self, context: Context, source: str, wanted: ChainSpec | Segment) -> Segment:
+        segment = self._local(context, wanted) if isinstance(wanted, ChainSpec) else wanted
+        if source != "local":
+            self._check_delegation(context, source, segment)
+        for function in segment.functions:
+            if context.state.get(CATALOG, type=function.type, version=function.version) is None:
+                raise Refused("function type", self._unknown_type(function))
+            try:
+                self.check_config(function)
+            except ValueError as error:
+                raise Refused("configuration", f"function {function.name!r}: {error}") from None
+        for terminal in (segment.left, segment.right):
+            if terminal.kind == "attachment":
+                self._check_attachment(context, terminal.name)
+        return segment
+
+    def _local(self, context: Context, spec: ChainSpec) -> Segment:
+        for name, endpoint in (("ingress", spec.ingress), ("egress", spec.egress)):
+            self._check_site(name, endpoint)
+        allowed = spec.constraints.sites
+        if allowed and self.site not in allowed:
+            raise Refused(
+                "sites", f"constraints.sites allows {', '.join(allowed)}, this site is {self.site}"
+            )
+        return Segment(
+            tenant=spec.tenant,
+            chain=spec.chain,
+            functions=spec.functions,
+            left=Terminal(kind="attachment", name=spec.ingress.attachment),
+            right=Terminal(kind="attachment", name=spec.egress.attachment),
+            bandwidth_kbps=spec.bandwidth_kbps,
+            priority=spec.priority,
+            partition=spec.partition,
+            affinity=spec.constraints.affinity,
+            anti_affinity=spec.constraints.anti_affinity,
+        )
+
+    def _check_site(self, name: str, endpoint: Endpoint) -> None:
+        if endpoint.site is not None and endpoint.site != self.site:
+            raise Refused(
+                "site",
+                f"{name}.site is {endpoint.site!r}, but this is site {self.site!r}: "
+                "apply chains over several sites at the global tier",
+            )
+
+    def _check_attachment(self, context: Context, attachment: str) -> None:
+        known = sorted(
+            {
+                name
+                for host in context.state.items(INVENTORY)
+                for name in host.envelope.body.attachments
+            }
+        )
+        if attachment not in known:
+            raise Refused(
+                "attachment",
+                f"attachment {attachment!r} is not at site {self.site}; there are: "
+                f"{', '.join(known) or 'none yet'}",
+            )
+
+    def _unknown_type(self, function: FunctionSpec) -> str:
+        known = ", ".join(sorted(f"{entry.type}/{entry.version}" for entry in self.catalog))
+        return (
+            f"function {function.name!r}: type {function.type!r} version {function.version!r} "
+            f"is not in this site's catalog; there are: {known}"
+        )
+
+    def _check_delegation(self, context: Context, peer: str, segment: Segment) -> None:
+        delegation = next(d for d in self.delegations if d.peer == peer)
+        if delegation.tenants and segment.tenant not in delegation.tenants:
+            raise Refused("delegation", f"{peer} may not ask for tenant {segment.tenant!r} here")
+        known = context.state.get(SPECS, tenant=segment.tenant, chain=segment.chain)
+        if known is not None and known.source == peer and segment.epoch < known.segment.epoch:
+            raise Refused(
+                "epoch",
+                f"epoch {segment.epoch} is older than {known.segment.epoch}, which is in force",
+            )
+
+    async def _owners(self, context: Context, segment: Segment) -> None:
+        for function in segment.functions:
+            key = CONFIG_OWNERS.key(
+                instance=instance_id(segment.tenant, segment.chain, function.name)
+            )
+            if context.state.entry(key) is None:
+                await context.writer.put(key, ConfigOwner())
+
+    async def _refuse(
+        self,
+        context: Context,
+        tenant: str,
+        chain: str,
+        source: str,
+        refusal: Refused,
+        revision: int,
+    ) -> None:
+        fresh = await context.writer.put(
+            EXPLAIN.key(component=self.component, tenant=tenant, chain=chain),
+            Explanation(
+                decision="refused",
+                source=source,
+                constraint=refusal.constraint,
+                reason=str(refusal),
+                input_revision=revision,
+            ),
+        )
+        if fresh:
+            await context.event("refused", chain_item(tenant, chain), str(refusal), "warning")
+
+    async def _withdraw(self, context: Context, tenant: str, chain: str) -> None:
+        record = context.state.get(SPECS, tenant=tenant, chain=chain)
+        if record is not None:
+            self._brake(context, record)
+            for function in record.segment.functions:
+                await context.writer.delete(
+                    CONFIG_OWNERS.key(instance=instance_id(tenant, chain, function.name))
+                )
+            await context.writer.delete(SPECS.key(tenant=tenant, chain=chain))
+            await context.event("withdrawn", chain_item(tenant, chain), f"by {record.source}")
+        await context.writer.delete(
+            EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)
+        )
+
+    def _brake(self, context: Context, record: ChainRecord) -> None:
+        """Hold a peer's deletions when too many of its chains would end at once (attack 19)."""
+        delegation = next((d for d in self.delegations if d.peer == record.source), None)
+        if delegation is None:
+            return
+        records = [
+            known.envelope.body
+            for known in context.state.items(SPECS)
+            if known.envelope.body.source == record.source
+        ]
+        prefix = REMOTE.key(peer=delegation.peer)
+        ending = [
+            body
+            for body in records
+            if context.state.entry(f"{prefix}intents/{body.segment.tenant}/{body.segment.chain}")
+            is None
+        ]
+        limit = max(delegation.brake_floor, int(len(records) * delegation.brake_share))
+        if len(ending) > limit:
+            raise Later(
+                f"brake: {record.source} wants {len(ending)} of its {len(records)} chains deleted "
+                f"at once, the limit is {limit}; confirm at the site",
+                after_s=5.0,
+            )

@@ -1,0 +1,239 @@
+"""The site's placer: which host runs which function of the segments this site carries (R4, DESIGN section 5).
+
+It asks the placement engine, one segment at a time, keeps what stands (stickiness), starts a new life of an
+instance when the healer asks, and writes the plan, the orders to the hosts and an explanation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from isthmus.contract.chain import Candidate, ChainPlan, ChainRecord, Explanation, Hop, Segment
+from isthmus.contract.families import DESIRED, EXPLAIN, HEAL_REQUESTS, INVENTORY, PLANS, SPECS
+from isthmus.contract.instance import HostInventory, InstanceDesired
+from isthmus.microcontroller import Context, Known, Traits
+from isthmus.placement import Placement, Refusal, Usage, place
+from isthmus.site import hosts
+from isthmus.site.chains import chain_item, parse_item
+
+ALL = "*all"
+"""Look at every chain: an inventory changed."""
+FIRST_LOCAL_VNI = 1
+
+
+@dataclass(slots=True)
+class Placer:
+    """One worker: each decision sees the one before it."""
+
+    component: str = "placer"
+    traits: Traits = field(default_factory=Traits)
+
+    @property
+    def watches(self) -> Sequence[str]:
+        """Specs and inventories, heal requests, and what it writes itself."""
+        families = (SPECS, INVENTORY, HEAL_REQUESTS, PLANS, DESIRED)
+        return (
+            *(family.prefix() for family in families),
+            EXPLAIN.prefix(component=self.component),
+        )
+
+    def items_for(self, key: str) -> Iterable[str]:
+        """A changed inventory concerns every chain, a heal request the chain of its instance."""
+        for family in (SPECS, PLANS, EXPLAIN):
+            values = family.parse(key)
+            if values is not None:
+                yield chain_item(values["tenant"], values["chain"])
+                return
+        if INVENTORY.parse(key) is not None:
+            yield ALL
+        elif (values := HEAL_REQUESTS.parse(key)) is not None or (
+            values := DESIRED.parse(key)
+        ) is not None:
+            yield f"@{values['instance']}"
+
+    async def reconcile(self, item: str, context: Context) -> float | None:
+        """Settle one chain, or find the chains that an event concerns and settle those."""
+        for tenant, chain in self._chains(item, context):
+            record = context.state.get(SPECS, tenant=tenant, chain=chain)
+            if record is None:
+                await self._withdraw(context, tenant, chain)
+            else:
+                await self._place(context, record)
+        return None
+
+    def _chains(self, item: str, context: Context) -> list[tuple[str, str]]:
+        if item == ALL:
+            # By priority: when room is short after a loss, the important ones choose first.
+            every = sorted(
+                context.state.items(SPECS),
+                key=lambda k: (-k.envelope.body.segment.priority, k.key),
+            )
+            return [(k.variables["tenant"], k.variables["chain"]) for k in every]
+        if not item.startswith("@"):
+            return [parse_item(item)]
+        for known in context.state.items(DESIRED):
+            if known.variables["instance"] == item[1:]:
+                return [(known.envelope.body.tenant, known.envelope.body.chain)]
+        return []
+
+    async def _place(self, context: Context, record: ChainRecord) -> None:
+        segment = record.segment
+        inventories = self._inventories(context)
+        current = context.state.get(PLANS, tenant=segment.tenant, chain=segment.chain)
+        answer = self._decide(context, segment, inventories, current)
+        key = EXPLAIN.key(component=self.component, tenant=segment.tenant, chain=segment.chain)
+        if isinstance(answer, Refusal):
+            explanation = _refused(record, answer)
+            if await context.writer.put(key, explanation):
+                item = chain_item(segment.tenant, segment.chain)
+                await context.event("not-placed", item, explanation.reason, "warning")
+            return
+        incarnations = {
+            known.variables["instance"]: self._incarnation(context, known.envelope.body)
+            for known in self._orders(context, segment.tenant, segment.chain)
+        }
+        plan = hosts.plan(
+            segment, answer, incarnations, self._vnis(context, segment, answer, current)
+        )
+        await context.writer.put(PLANS.key(tenant=segment.tenant, chain=segment.chain), plan)
+        await self._order(context, segment, plan)
+        await context.writer.put(key, _accepted(record, answer))
+
+    def _decide(
+        self,
+        context: Context,
+        segment: Segment,
+        inventories: list[HostInventory],
+        current: ChainPlan | None,
+    ) -> Placement | Refusal:
+        wanted = hosts.demand(segment, inventories, current)
+        for name, terminal, choice in (
+            ("ingress", segment.left, wanted.ingress),
+            ("egress", segment.right, wanted.egress),
+        ):
+            if not choice:
+                return Refusal(
+                    chain=wanted.id,
+                    kind="residual",
+                    constraint="sites",
+                    text=f"no living host delivers {name} {terminal.kind} {terminal.name!r}",
+                )
+        usage = Usage(hosts.network(inventories))
+        for known in context.state.items(PLANS):
+            tenant, chain = known.variables["tenant"], known.variables["chain"]
+            other = context.state.get(SPECS, tenant=tenant, chain=chain)
+            if other is None or chain_item(tenant, chain) == wanted.id:
+                continue
+            self._charge(usage, other.segment, known.envelope.body, inventories)
+        return place(usage, wanted)
+
+    @staticmethod
+    def _charge(
+        usage: Usage, segment: Segment, plan: ChainPlan, inventories: list[HostInventory]
+    ) -> None:
+        alive = {inventory.host for inventory in inventories}
+        names = [function.name for function in segment.functions]
+        if [f.function for f in plan.functions] != names:
+            return
+        if any(end.host not in alive for hop in plan.hops for end in (hop.left, hop.right)):
+            return
+        usage.apply(hosts.demand(segment, inventories, plan), hosts.placed(segment, plan))
+
+    def _inventories(self, context: Context) -> list[HostInventory]:
+        now = context.now()
+        return [
+            known.envelope.body
+            for known in context.state.items(INVENTORY)
+            if not known.envelope.expired(now)
+        ]
+
+    def _orders(self, context: Context, tenant: str, chain: str) -> list[Known]:
+        return [
+            known
+            for known in context.state.items(DESIRED)
+            if (known.envelope.body.tenant, known.envelope.body.chain) == (tenant, chain)
+        ]
+
+    def _incarnation(self, context: Context, desired: InstanceDesired) -> int:
+        request = context.state.get(HEAL_REQUESTS, instance=desired.instance)
+        lost = request is not None and request.lost_incarnation == desired.incarnation
+        return desired.incarnation + (1 if lost else 0)
+
+    def _vnis(
+        self, context: Context, segment: Segment, answer: Placement, current: ChainPlan | None
+    ) -> dict[str, int]:
+        """Numbers for the wires between hosts: those in use stay, new ones take the lowest that is free."""
+        mine = {h.local_wire.wire: h.local_wire.vni for h in _hops(current) if h.local_wire}
+        taken = {
+            hop.local_wire.vni
+            for known in context.state.items(PLANS)
+            for hop in known.envelope.body.hops
+            if hop.local_wire
+        }
+        vnis: dict[str, int] = {}
+        for wire in hosts.local_wires_needed(segment, answer):
+            number = mine.get(wire)
+            if number is None:
+                number = next(n for n in range(FIRST_LOCAL_VNI, 2**24) if n not in taken)
+            taken.add(number)
+            vnis[wire] = number
+        return vnis
+
+    async def _order(self, context: Context, segment: Segment, plan: ChainPlan) -> None:
+        wanted: set[str] = set()
+        specs = {function.name: function for function in segment.functions}
+        for planned in plan.functions:
+            key = DESIRED.key(host=planned.host, instance=planned.instance)
+            wanted.add(key)
+            await context.writer.put(
+                key,
+                InstanceDesired(
+                    instance=planned.instance,
+                    incarnation=planned.incarnation,
+                    tenant=segment.tenant,
+                    chain=segment.chain,
+                    function=specs[planned.function].model_copy(update={"config": {}}),
+                ),
+            )
+        for known in self._orders(context, segment.tenant, segment.chain):
+            if known.key not in wanted:
+                await context.writer.delete(known.key)
+
+    async def _withdraw(self, context: Context, tenant: str, chain: str) -> None:
+        for known in self._orders(context, tenant, chain):
+            await context.writer.delete(known.key)
+        await context.writer.delete(PLANS.key(tenant=tenant, chain=chain))
+        await context.writer.delete(
+            EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)
+        )
+
+
+def _hops(plan: ChainPlan | None) -> Sequence[Hop]:
+    return plan.hops if plan is not None else ()
+
+
+def _accepted(record: ChainRecord, answer: Placement) -> Explanation:
+    where = ", ".join(
+        f"{function.name} on {host}"
+        for function, host in zip(record.segment.functions, answer.sites, strict=True)
+    )
+    return Explanation(
+        decision="accepted",
+        source=record.source,
+        reason=where or "transit only",
+        figures={"cost": round(answer.cost, 6)},
+    )
+
+
+def _refused(record: ChainRecord, refusal: Refusal) -> Explanation:
+    nearest = refusal.nearest
+    return Explanation(
+        decision="refused",
+        source=record.source,
+        constraint=refusal.constraint,
+        reason=refusal.text,
+        candidates=tuple(Candidate(name=c.site, verdict=c.verdict) for c in refusal.candidates[:5]),
+        nearest_relaxation=nearest.text if nearest else "",
+        figures={key: float(value) for key, value in list(refusal.numbers.items())[:8]},
+    )

@@ -1,0 +1,179 @@
+"""The summarizer: all that another tier learns of this site (DESIGN section 6, R61).
+
+Totals and headroom for everybody who may link to us; status and wire ends of a chain only for the peer that
+asked for it, without the names of hosts and instances. Nothing else is ever below the exported prefixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from isthmus.contract.chain import ChainStatus, Phase, WirePeer
+from isthmus.contract.families import (
+    CATALOG,
+    ENDPOINTS,
+    EXPLAIN,
+    INVENTORY,
+    PEER_CHAINS,
+    PEER_WIRES,
+    PLANS,
+    SITE_SUMMARY,
+    SPECS,
+    STATUS,
+)
+from isthmus.contract.instance import HostInventory, SiteSummary
+from isthmus.microcontroller import Context, Traits
+from isthmus.site.chains import chain_item, parse_item
+
+SITE = "*site"
+WIRES = "*wires"
+LOCAL = "local"
+
+
+@dataclass(slots=True)
+class Summarizer:
+    """``price_milli``: what a core costs here, in thousandths of a unit; the operator's choice."""
+
+    site: str
+    price_milli: int = 1000
+    period_s: float = 5.0
+    component: str = "summarizer"
+    traits: Traits = field(default_factory=Traits)
+    standing_items: tuple[str, ...] = (SITE, WIRES)
+
+    @property
+    def watches(self) -> Sequence[str]:
+        """What it sums up, and its own summaries."""
+        families = (
+            SPECS, PLANS, INVENTORY, ENDPOINTS, STATUS, CATALOG, EXPLAIN, SITE_SUMMARY,
+        )  # fmt: skip
+        peers = PEER_CHAINS.prefix()
+        return (*(family.prefix() for family in families), peers)
+
+    def items_for(self, key: str) -> Iterable[str]:
+        """A status concerns its chain; the rest concerns the totals or the wires."""
+        values = STATUS.parse(key) or PEER_CHAINS.parse(key)
+        if values is not None:
+            yield chain_item(values["tenant"], values["chain"])
+        elif ENDPOINTS.parse(key) is not None or PEER_WIRES.parse(key) is not None:
+            yield WIRES
+        elif INVENTORY.parse(key) is not None or PLANS.parse(key) is not None:
+            yield SITE
+
+    async def reconcile(self, item: str, context: Context) -> float | None:
+        """Sum up one thing."""
+        if item == SITE:
+            await context.writer.put(
+                SITE_SUMMARY.key(),
+                self._summary(context),
+                ttl_s=3 * self.period_s,
+                refresh_s=self.period_s * 0.9,
+            )
+            return self.period_s
+        if item == WIRES:
+            await self._wires(context)
+            return None
+        await self._chain(item, context)
+        return self.period_s
+
+    def _summary(self, context: Context) -> SiteSummary:
+        now = context.now()
+        hosts = [
+            known.envelope.body
+            for known in context.state.items(INVENTORY)
+            if not known.envelope.expired(now) and known.envelope.body.dataplane != "none"
+        ]
+        used = self._used(context)
+        free = [max(0, host.cpu_milli - used.get(host.host, (0, 0))[0]) for host in hosts]
+        memory = [max(0, host.memory_mib - used.get(host.host, (0, 0))[1]) for host in hosts]
+        chains = [known.envelope.body for known in context.state.items(SPECS)]
+        return SiteSummary(
+            cpu_milli_total=sum(host.cpu_milli for host in hosts),
+            cpu_milli_free=sum(free),
+            memory_mib_total=sum(host.memory_mib for host in hosts),
+            memory_mib_free=sum(memory),
+            largest_free_cpu_milli=max(free, default=0),
+            hosts_up=len(hosts),
+            chains=len(chains),
+            attachments=tuple(sorted({name for host in hosts for name in host.attachments})),
+            function_types=tuple(
+                sorted(
+                    f"{known.variables['type']}/{known.variables['version']}"
+                    for known in context.state.items(CATALOG)
+                )
+            ),
+            price_milli=self.price_milli,
+            fence=_fence(hosts),
+        )
+
+    @staticmethod
+    def _used(context: Context) -> dict[str, tuple[int, int]]:
+        """CPU and memory per host that *local* chains hold: what a peer's own chains hold here it knows by itself."""
+        used: dict[str, tuple[int, int]] = {}
+        for known in context.state.items(PLANS):
+            record = context.state.get(SPECS, **known.variables)
+            if record is None or record.source != LOCAL:
+                continue
+            needs = {function.name: function.resources for function in record.segment.functions}
+            for planned in known.envelope.body.functions:
+                resources = needs.get(planned.function)
+                if resources is not None:
+                    cpu, memory = used.get(planned.host, (0, 0))
+                    used[planned.host] = (cpu + resources.cpu_milli, memory + resources.memory_mib)
+        return used
+
+    async def _chain(self, item: str, context: Context) -> None:
+        tenant, chain = parse_item(item)
+        status = context.state.get(STATUS, tenant=tenant, chain=chain)
+        for known in list(context.state.items(PEER_CHAINS)):
+            if (known.variables["tenant"], known.variables["chain"]) != (tenant, chain):
+                continue
+            if status is None or status.source != known.variables["peer"]:
+                await context.writer.delete(known.key)
+        if status is None or status.source == LOCAL:
+            return
+        await context.writer.put(
+            PEER_CHAINS.key(peer=status.source, tenant=tenant, chain=chain),
+            self._for_peer(status),
+            ttl_s=3 * self.period_s,
+            refresh_s=self.period_s * 0.9,
+        )
+
+    def _for_peer(self, status: ChainStatus) -> ChainStatus:
+        """The same without hosts and instances: inventories never cross."""
+        functions = tuple(
+            function.model_copy(update={"host": "", "instance": ""})
+            for function in status.functions
+        )
+        reason = status.reason
+        if status.phase is not Phase.REFUSED and reason:
+            reason = f"{status.connected_hops} of {status.hops} hops are patched"
+        return status.model_copy(
+            update={
+                "functions": functions,
+                "path": tuple(f"{self.site}/{function.function}" for function in functions),
+                "reason": reason,
+            }
+        )
+
+    async def _wires(self, context: Context) -> None:
+        wanted = set()
+        for known in context.state.items(ENDPOINTS):
+            end = known.envelope.body
+            if end.source == LOCAL:
+                continue
+            key = PEER_WIRES.key(peer=end.source, wire=end.wire)
+            wanted.add(key)
+            await context.writer.put(
+                key,
+                WirePeer(wire=end.wire, vni=end.vni, address=end.address, udp_port=end.udp_port),
+            )
+        for known in list(context.state.items(PEER_WIRES)):
+            if known.key not in wanted:
+                await context.writer.delete(known.key)
+
+
+def _fence(hosts: Iterable[HostInventory]) -> str:
+    kinds = {host.fence for host in hosts}
+    return "kernel" if kinds == {"kernel"} else "none"
