@@ -31,6 +31,7 @@ from typing import Final
 
 from isthmus.deploy import kernel
 from isthmus.deploy.errors import NoWorld
+from isthmus.deploy.packages import search_path
 
 WORLD_VARIABLE: Final = "ISTHMUS_WORLD"
 NETNS_FOLDER: Final = Path("/run/netns")
@@ -150,6 +151,7 @@ def _execute(argv: Sequence[str]) -> int:
     """Become the command, with the signal mask a program expects."""
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     os.environ[WORLD_VARIABLE] = "1"
+    os.environ["PATH"] = search_path()  # inside, a user is root: its tools are at hand
     try:
         os.execvp(argv[0], list(argv))
     except OSError as error:
