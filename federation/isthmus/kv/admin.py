@@ -11,24 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from enum import Enum
 
 from isthmus.kv import methods
 from isthmus.kv import wire_pb2 as wire
 from isthmus.kv.errors import InvalidRequest
 from isthmus.kv.etcd import EtcdStore
+from isthmus.kv.grants import Access, Grant
 from isthmus.kv.methods import Method, Request, Response
 from isthmus.kv.ranges import KeyRange
 
+__all__ = ["Access", "Alarm", "EtcdAdmin", "Grant", "Member", "MemberStatus"]
+
 ROOT = "root"
-
-
-class Access(Enum):
-    """What a grant allows."""
-
-    READ = "read"
-    WRITE = "write"
-    READ_WRITE = "read-write"
 
 
 _TO_WIRE = {
@@ -37,19 +31,6 @@ _TO_WIRE = {
     Access.READ_WRITE: wire.Permission.READWRITE,
 }
 _FROM_WIRE = {number: access for access, number in _TO_WIRE.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """``access`` to exactly ``keys``."""
-
-    keys: KeyRange
-    access: Access
-
-    @classmethod
-    def of(cls, key_or_prefix: str, access: Access) -> Grant:
-        """A prefix when it ends in a slash, else exactly one key."""
-        return cls(KeyRange.of(key_or_prefix), access)
 
 
 @dataclass(frozen=True, slots=True)

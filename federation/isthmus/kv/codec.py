@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from isthmus.kv import wire_pb2 as wire
-from isthmus.kv.errors import InvalidRequest
 from isthmus.kv.port import (
     Compare,
     Delete,
@@ -19,6 +18,7 @@ from isthmus.kv.port import (
     Txn,
     TxnResult,
 )
+from isthmus.kv.rules import check_key, check_txn
 
 _RESULTS = {
     "==": wire.Compare.EQUAL,
@@ -35,9 +35,8 @@ _NUMBERS = {
 
 
 def key_bytes(key: str) -> bytes:
-    """The key as etcd stores it; an empty key is refused here, not by a round trip."""
-    if not key:
-        raise InvalidRequest("the key is empty; name a key")
+    """The key as etcd stores it."""
+    check_key(key)
     return key.encode()
 
 
@@ -57,23 +56,8 @@ def event(message: wire.Event) -> Event:
     return Event(EventKind.PUT, stored.key, stored.mod_revision, stored)
 
 
-def check_compare(compare: Compare) -> None:
-    """Refuse what cannot be compared, with the field's name in the message."""
-    if compare.operator not in _RESULTS:
-        raise InvalidRequest(
-            f"compare of {compare.key!r}: operator {compare.operator!r} is none of {list(_RESULTS)}"
-        )
-    wants_bytes = compare.target is Target.VALUE
-    if isinstance(compare.expected, bytes) is not wants_bytes:
-        raise InvalidRequest(
-            f"compare of {compare.key!r}: expected {compare.expected!r} must be "
-            f"{'bytes' if wants_bytes else 'an int'} for target {compare.target.value}"
-        )
-
-
 def compare_message(compare: Compare) -> wire.Compare:
     """One compare."""
-    check_compare(compare)
     message = wire.Compare(key=key_bytes(compare.key), result=_RESULTS[compare.operator])
     if isinstance(compare.expected, bytes):
         message.target = wire.Compare.VALUE
@@ -99,6 +83,7 @@ def _operation(operation: Operation) -> wire.RequestOp:
 
 def txn_message(txn: Txn) -> wire.TxnRequest:
     """A transaction; flat by construction, there is no message for a nested one."""
+    check_txn(txn)
     return wire.TxnRequest(
         compare=[compare_message(compare) for compare in txn.compares],
         success=[_operation(operation) for operation in txn.then],

@@ -7,7 +7,8 @@ permission and half-dead peer (research: etcd clients). This one needs nothing b
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Self
 
 from isthmus.kv import methods
@@ -130,7 +131,7 @@ class EtcdStore:
 
     async def stream_snapshot(
         self, prefix: str, *, revision: int = 0, timeout_s: float = 30.0
-    ) -> AsyncIterator[tuple[int, Sequence[Entry]]]:
+    ) -> AsyncGenerator[tuple[int, Sequence[Entry]], None]:
         keys = KeyRange.of_prefix(prefix)
         at = revision or await self._current_revision(keys, timeout_s)
         reader = SnapshotReader(
@@ -138,9 +139,10 @@ class EtcdStore:
         )
         nothing = True
         try:
-            async for entries in reader.chunks():
-                nothing = False
-                yield at, entries
+            async with aclosing(reader.chunks()) as chunks:
+                async for entries in chunks:
+                    nothing = False
+                    yield at, entries
         except FutureRevision as error:
             now = await self._current_revision(keys, timeout_s)
             raise FutureRevision(f"{error}; it is at {now}", revision=now) from None
@@ -161,7 +163,7 @@ class EtcdStore:
         )
         return answer.header.revision
 
-    def watch(self, prefix: str, *, start_revision: int = 0) -> AsyncIterator[WatchBatch]:
+    def watch(self, prefix: str, *, start_revision: int = 0) -> AsyncGenerator[WatchBatch, None]:
         if start_revision < 0:
             raise InvalidRequest(f"watch from revision {start_revision}: it cannot be negative")
         return Watching(self._calls, KeyRange.of(prefix), start_revision).batches()

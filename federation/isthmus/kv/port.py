@@ -8,7 +8,7 @@ one conformance suite runs against both. Keys are text here (the contract's gram
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -194,12 +194,12 @@ class KeyValueStore(Protocol):
 
     def stream_snapshot(
         self, prefix: str, *, revision: int = 0, timeout_s: float = 30.0
-    ) -> AsyncIterator[tuple[int, Sequence[Entry]]]:
+    ) -> AsyncGenerator[tuple[int, Sequence[Entry]], None]:
         """The same in chunks of bounded size: yields ``(revision, entries)`` in key order, at least once (maybe with no
         entries). ``timeout_s`` bounds the wait for each chunk."""
         ...
 
-    def watch(self, prefix: str, *, start_revision: int = 0) -> AsyncIterator[WatchBatch]:
+    def watch(self, prefix: str, *, start_revision: int = 0) -> AsyncGenerator[WatchBatch, None]:
         """Changes below ``prefix`` (or of exactly one key, when it does not end in ``/``) from ``start_revision`` on
         (0: from now). The first batch is empty and says the watch stands. Survives lost connections by resuming behind
         the last event; raises Compacted, FutureRevision, PermissionDenied, Unauthenticated. Ends when it is closed or

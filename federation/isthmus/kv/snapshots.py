@@ -9,7 +9,8 @@ the pinned one is kept here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -49,16 +50,17 @@ class SnapshotReader:
         self._what = f"snapshot of {keys} at revision {revision}"
         self.streams = streams
 
-    async def chunks(self) -> AsyncIterator[Sequence[Entry]]:
+    async def chunks(self) -> AsyncGenerator[Sequence[Entry], None]:
         """Lists of entries in key order, each key once."""
         loop = asyncio.get_running_loop()
         self._last_progress_s = loop.time()
         while True:
             try:
                 source = self._stream() if self.streams else self._pages()
-                async for kvs in source:
-                    yield [entry(kv) for kv in kvs]
-                    self._last_progress_s = loop.time()
+                async with aclosing(source):
+                    async for kvs in source:
+                        yield [entry(kv) for kv in kvs]
+                        self._last_progress_s = loop.time()
                 return
             except Unstreamable:
                 self.streams = False
@@ -93,7 +95,7 @@ class SnapshotReader:
             key=self._position, range_end=self._keys.end, revision=self._revision, limit=limit
         )
 
-    async def _stream(self) -> AsyncIterator[Sequence[wire.KeyValue]]:
+    async def _stream(self) -> AsyncGenerator[Sequence[wire.KeyValue], None]:
         await self._calls.metadata()
         call = self._calls.stream_in(methods.RANGE_STREAM, self._request())
         try:
@@ -129,7 +131,7 @@ class SnapshotReader:
         chunk: wire.RangeStreamResponse = message
         return chunk
 
-    async def _pages(self) -> AsyncIterator[Sequence[wire.KeyValue]]:
+    async def _pages(self) -> AsyncGenerator[Sequence[wire.KeyValue], None]:
         more = True
         while more:
             answer = await self._calls.unary(

@@ -12,7 +12,8 @@ exceeds the message bound.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -50,14 +51,15 @@ class Watching:
         self._resumed = False
         self._cluster_id = 0
 
-    async def batches(self) -> AsyncIterator[WatchBatch]:
+    async def batches(self) -> AsyncGenerator[WatchBatch, None]:
         """Until closed, the store is closed, or a refusal."""
         backoff = self._calls.backoff()
         while not self._calls.closed:
             try:
-                async for batch in self._follow():
-                    backoff.reset()
-                    yield batch
+                async with aclosing(self._follow()) as batches:
+                    async for batch in batches:
+                        backoff.reset()
+                        yield batch
             except TooLarge:
                 if self._fragment:
                     raise
@@ -78,7 +80,7 @@ class Watching:
         except Unavailable:
             return
 
-    async def _follow(self) -> AsyncIterator[WatchBatch]:
+    async def _follow(self) -> AsyncGenerator[WatchBatch, None]:
         """One connection's worth of batches; ends or raises Unavailable when it is lost."""
         await self._calls.metadata()
         stream = _Stream(self._calls, self._what, str(self._keys))
