@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -190,6 +190,15 @@ def check_realm(trust_domain: TrustDomain, realm: str) -> Identity:
     raise IssueRefused("realm", realm, f'it is "site/<site>" or "{GLOBAL}"')
 
 
+def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """True when the key of ``issuer`` made the signature on ``certificate`` and the names agree."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
 def pem(certificates: Sequence[x509.Certificate]) -> bytes:
     """Certificates as one PEM text, in this order."""
     return b"".join(
@@ -214,15 +223,13 @@ def _read_csr(csr_pem: bytes) -> tuple[PublicKey, list[str]]:
         raise IssueRefused("size of the signing request", len(csr_pem), f"{MAX_CSR_BYTES} bytes")
     try:
         csr = x509.load_pem_x509_csr(csr_pem)
-        csr.public_key().verify(  # type: ignore[union-attr, call-arg]
-            csr.signature,
-            csr.tbs_certrequest_bytes,
-            ec.ECDSA(_HASH),  # type: ignore[arg-type]
-        )
+        good = csr.is_signature_valid
         found = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound, AttributeError) as bad:
+    except (ValueError, TypeError, x509.ExtensionNotFound, UnsupportedAlgorithm) as bad:
         reason = "a PEM request signed by its own P-256 key, with one URI name"
         raise IssueRefused("signing request", type(bad).__name__, reason) from None
+    if not good:
+        raise IssueRefused("signing request", "bad signature", "sign it with the key it asks for")
     key = csr.public_key()
     _check_curve(key)
     assert isinstance(key, ec.EllipticCurvePublicKey)
@@ -283,6 +290,7 @@ def _authority(
         x509.UniformResourceIdentifier(trust_domain.name),
         *(x509.DNSName(name) for name in dns_names if name),
     ]
+    whole = x509.UniformResourceIdentifier(trust_domain.uri)  # as SPIFFE has it: no path
     issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     return (
         _builder(profile, subject, issuer, key.public_key(), now_s, serial)
@@ -290,6 +298,7 @@ def _authority(
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .add_extension(x509.NameConstraints(permitted, None), critical=True)
         .add_extension(issuer_id, critical=False)
+        .add_extension(x509.SubjectAlternativeName([whole]), critical=False)
     )
 
 
