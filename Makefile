@@ -1,0 +1,57 @@
+# The verbs of this house. Each makes the checkout ready first (.venv, system tools, etcd and
+# toxiproxy), says what it does, and may be repeated at any time.
+
+VENV := .venv/bin
+ISTHMUS := $(VENV)/isthmus
+
+.DEFAULT_GOAL := help
+.PHONY: help ready demo test check bench chaos lab-up lab-down doctor clean
+MAKEFLAGS += --no-print-directory
+
+help: ## show this list
+	@echo "Isthmus: a carrier on one machine. Two commands: make demo, make test"
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo "  SABOTAGE=... KEEP=1 RECORD=file.json (demo); STAGES='pure attacks' (test)"
+
+ready: ## make .venv, system tools, etcd and toxiproxy ready
+	@deploy/scripts/bootstrap
+
+demo: ready ## a carrier: sites, a partner, chains, real packets, a cut, a recovery
+	@echo "make demo: running the carrier; progress follows, the verdict is the last line"
+	@$(ISTHMUS) lab demo $(if $(SABOTAGE),--sabotage $(SABOTAGE)) $(if $(KEEP),--keep) \
+		$(if $(RECORD),--record $(RECORD))
+
+test: ready ## every test, in stages, each in a private world
+	@echo "make test: stages pure, integration, packets, attacks, chaos (short)"
+	@$(VENV)/python deploy/scripts/stages.py $(STAGES)
+
+check: ready ## format, lint, types, import layers
+	@echo "make check: ruff format, ruff check, mypy --strict, import layers"
+	@$(VENV)/ruff format --check .
+	@$(VENV)/ruff check .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+
+bench: ready ## measure: instantiate, heal, install (BENCH=name for one)
+	@echo "make bench: measuring; results are printed as tables"
+	@$(ISTHMUS) bench $(BENCH)
+
+chaos: ready ## the long chaos experiments
+	@echo "make chaos: cuts, kills and freezes, including the slow ones"
+	@$(VENV)/python -m isthmus.deploy.world -- $(CURDIR)/$(VENV)/python -m pytest -q tests/chaos
+
+lab-up: ready ## start a lab and leave it running
+	@echo "make lab-up: starting the lab"
+	@$(ISTHMUS) lab up
+
+lab-down: ready ## end the lab, leaving nothing behind
+	@echo "make lab-down: ending the lab"
+	@$(ISTHMUS) lab down
+
+doctor: ready ## what this machine has, lacks, and how to get it
+	@$(ISTHMUS) doctor
+
+clean: ## remove what was generated here (.venv, caches); programs built for all checkouts stay
+	@echo "make clean: removing .venv and caches"
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
