@@ -41,7 +41,7 @@ class Context:
         stamp = f"{int(self.now() * 1000):013d}-{self.surroundings.new_id()[:6]}"
         key = EVENTS.key(component=self.component, id=stamp)
         body = OperationalEvent(kind=kind, subject=subject, message=message, severity=severity)
-        await self.writer.put(key, body)
+        await self.writer.create(key, body)
 
 
 class Microcontroller(Protocol):

@@ -57,6 +57,10 @@ class State:
         if self._mirror(key) is not None:
             self._overlay[key] = (revision, entry)
 
+    def covers(self, key: str) -> bool:
+        """True when a mirror holds the range of ``key``."""
+        return self._mirror(key) is not None
+
     def entry(self, key: str) -> Entry | None:
         """The newest entry known at ``key``."""
         mirror = self._mirror(key)

@@ -54,7 +54,7 @@ class Writer:
         NotLeader, ValueRefused and the store's errors.
         """
         now = self.surroundings.now()
-        current = self.state.entry(key)
+        current = await self._current(key)
         generation = 1
         if current is not None:
             same, generation, age_s = self._compare(current, body, now)
@@ -63,7 +63,7 @@ class Writer:
                 return False
         value = seal(
             body,
-            self.stamp.model_copy(update={"epoch": self.fence.epoch if self.fence else 0}),
+            self._stamp(),
             as_of=now,
             generation=generation,
             ttl_s=ttl_s,
@@ -78,13 +78,28 @@ class Writer:
 
     async def delete(self, key: str) -> bool:
         """Remove ``key`` if it is known to be there; True when a write was needed."""
-        current = self.state.entry(key)
+        current = await self._current(key)
         if current is None:
             return False
         revision = await self._commit(key, current, Delete(key))
         self.state.wrote(key, revision, None)
         self.written += 1
         return True
+
+    async def create(self, key: str, body: Body) -> None:
+        """Write a key that cannot be there yet (its last segment is a fresh id)."""
+        now = self.surroundings.now()
+        await self._commit(key, None, Put(key, seal(body, self._stamp(), as_of=now)))
+        self.written += 1
+
+    async def _current(self, key: str) -> Entry | None:
+        """As mirrored, or asked for where nothing is mirrored."""
+        if self.state.covers(key):
+            return self.state.entry(key)
+        return await self.store.get(key, timeout_s=self.timeout_s)
+
+    def _stamp(self) -> Stamp:
+        return self.stamp.model_copy(update={"epoch": self.fence.epoch if self.fence else 0})
 
     async def _commit(self, key: str, current: Entry | None, operation: Put | Delete) -> int:
         known = current.mod_revision if current is not None else 0

@@ -44,9 +44,9 @@ class Summarizer:
 
     @property
     def watches(self) -> Sequence[str]:
-        """What it sums up, and its own summaries."""
+        """What it sums up, and its own summaries for peers."""
         families = (
-            SPECS, PLANS, INVENTORY, ENDPOINTS, STATUS, CATALOG, EXPLAIN, SITE_SUMMARY,
+            SPECS, PLANS, INVENTORY, ENDPOINTS, STATUS, CATALOG, EXPLAIN,
         )  # fmt: skip
         peers = PEER_CHAINS.prefix()
         return (*(family.prefix() for family in families), peers)

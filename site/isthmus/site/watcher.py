@@ -42,8 +42,8 @@ class Watcher:
 
     @property
     def watches(self) -> Sequence[str]:
-        """Only its own key."""
-        return (INVENTORY.prefix(host=self.facts.host),)
+        """Nothing: it only tells."""
+        return ()
 
     def items_for(self, key: str) -> Iterable[str]:
         """Its own key tells it nothing new."""
