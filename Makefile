@@ -22,15 +22,13 @@ demo: ready ## a carrier: sites, a partner, chains, real packets, a cut, a recov
 		$(if $(RECORD),--record $(RECORD))
 
 test: ready ## every test, in stages, each in a private world
-	@echo "make test: stages pure, integration, packets, attacks, chaos (short)"
+	@echo "make test: stages pure, integration, packets, attacks, chaos (short), bench (short)"
 	@$(VENV)/python deploy/scripts/stages.py $(STAGES)
 
 check: ready ## format, lint, types, import layers
-	@echo "make check: ruff format, ruff check, mypy --strict, import layers"
-	@$(VENV)/ruff format --check .
-	@$(VENV)/ruff check .
-	@$(VENV)/mypy
-	@$(VENV)/lint-imports
+	@code=0; for tool in "ruff format --check ." "ruff check ." "mypy" "lint-imports"; do \
+		echo "make check: $$tool"; $(VENV)/$$tool || code=1; done; \
+		[ $$code -eq 0 ] && echo "make check: OK" || { echo "make check: FAILED"; exit 1; }
 
 bench: ready ## measure: instantiate, heal, install (BENCH=name for one)
 	@echo "make bench: measuring; results are printed as tables"

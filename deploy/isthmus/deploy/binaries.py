@@ -159,6 +159,10 @@ def main(argv: Sequence[str]) -> int:
     except DeployError as error:
         print(error, file=sys.stderr)
         return 1
+    if argv[0] == "ensure":
+        each = ", ".join(f"{binary.name} {binary.version}" for binary in found.values())
+        print(f"programs: all {len(found)} are there ({each})")
+        return 0
     for binary in found.values():
         print(f"{binary.name:<17} {binary.version:<8} {binary.origin:<16} {binary.path}")
     return 0
