@@ -194,7 +194,7 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     """True when the key of ``issuer`` made the signature on ``certificate`` and the names agree."""
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 
