@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -47,14 +48,20 @@ def main(argv: list[str]) -> int:
     if unknown:
         print(f"no stage {', '.join(unknown)}; there are: {', '.join(STAGES)}", file=sys.stderr)
         return 2
-    outcomes = [run_stage(name) for name in argv or STAGES]
+    # ctrl-C reaches pytest by itself; we only wait for its clean-up and start nothing more.
+    interrupted: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+    outcomes = []
+    for name in argv or STAGES:
+        if not interrupted:
+            outcomes.append(run_stage(name))
     print("\nstage         verdict    time   pytest says")
     for done in outcomes:
         print(f"{done.stage:<13} {done.verdict:<7} {done.seconds:>6.0f} s   {done.closing}")
     failed = [done.stage for done in outcomes if done.verdict == "failed"]
     total = sum(done.seconds for done in outcomes)
     print(f"tests: {'FAILED: ' + ', '.join(failed) if failed else 'OK'} in {total:.0f} s")
-    return 1 if failed else 0
+    return 130 if interrupted else 1 if failed else 0
 
 
 def run_stage(name: str) -> Outcome:

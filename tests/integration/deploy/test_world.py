@@ -152,6 +152,27 @@ async def test_a_signal_to_the_gate_reaches_the_command_once(
     assert heard.read_text().split() == ["heard"]
 
 
+async def test_a_terminals_interrupt_reaches_the_command_once(tmp_path: Path) -> None:
+    """The terminal signals the whole foreground group itself: passing it on would make it two."""
+    ready, heard = tmp_path / "ready", tmp_path / "heard"
+    script = (
+        f"trap 'echo heard >> {heard}; n=$((n+1))' INT; touch {ready}; n=0; "
+        "while [ $n -lt 1 ]; do sleep 0.05; done; sleep 0.3; exit 5"
+    )
+    terminal, line = os.openpty()
+    try:
+        gate = await asyncio.create_subprocess_exec(
+            "setsid", "--ctty", "--wait", *world_command(["sh", "-c", script]), stdin=line
+        )
+        await eventually(ready.exists, "the command in the world runs")
+        os.write(terminal, b"\x03")
+        assert await asyncio.wait_for(gate.wait(), 30) == 5
+    finally:
+        os.close(line)
+        os.close(terminal)
+    assert heard.read_text().split() == ["heard"]
+
+
 async def test_killing_the_gate_ends_the_world(tmp_path: Path) -> None:
     """Whoever kills a stuck lab with -9 must not have to hunt for its sixty processes."""
     marker, ready = f"marker-{uuid.uuid4().hex}", tmp_path / "ready"

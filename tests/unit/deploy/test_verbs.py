@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from tests.support import eventually
 
 from isthmus.deploy.command import Completed, run
 
@@ -161,6 +164,41 @@ async def test_a_stage_whose_tests_are_all_deselected_is_a_failure(house: House)
     file.write_text(file.read_text().replace("def test", "@pytest.mark.slow\ndef test"))
     done = await house.stages("chaos")
     assert (done.code, "1 deselected" in done.output) == (1, True)
+
+
+async def test_an_interrupted_stage_cleans_up_and_starts_no_other(house: House) -> None:
+    """ctrl-C: the tests' own clean-up ends first, then the run is over, and it is no success."""
+    started, cleaned = house.folder / "started", house.folder / "cleaned"
+    house.write(
+        "unit/test_a.py",
+        "import pathlib, time\n"
+        "    try:\n"
+        f"        pathlib.Path({str(started)!r}).touch(); time.sleep(100)\n"
+        "    finally:\n"
+        f"        time.sleep(0.2); pathlib.Path({str(cleaned)!r}).touch()",
+    )
+    house.write("attacks/test_b.py", "pass")
+    terminal, line = os.openpty()
+    runner = [sys.executable, str(house.runner), "pure", "attacks"]
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "setsid",
+            "--ctty",
+            "--wait",
+            *runner,
+            cwd=house.folder,
+            stdin=line,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        await eventually(started.exists, "the first stage runs")
+        os.write(terminal, b"\x03")
+        output, _ = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        os.close(line)
+        os.close(terminal)
+    assert process.returncode == 130, output.decode()
+    assert cleaned.exists()
+    assert b"stage attacks" not in output
 
 
 async def test_an_unknown_stage_is_bad_usage(house: House) -> None:
