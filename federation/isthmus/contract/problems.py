@@ -73,6 +73,22 @@ def refusals(error: ValidationError, model: type[BaseModel]) -> tuple[Problem, .
     return tuple(problem for problem in found if not _follows(problem, found))
 
 
+def extras(instance: BaseModel, path: Path = ()) -> tuple[Problem, ...]:
+    """Fields that a person wrote and no model knows. Bodies carry such fields along (R11), so that newer writers are
+    understood; in a spec that a person types they are spelling mistakes."""
+    found = [
+        _unknown((*path, name), value, type(instance))
+        for name, value in (instance.model_extra or {}).items()
+    ]
+    for name in type(instance).model_fields:
+        value = getattr(instance, name)
+        items = enumerate(value) if isinstance(value, tuple) else ((None, value),)
+        for index, item in items:
+            if isinstance(item, BaseModel):
+                found += extras(item, (*path, name) if index is None else (*path, name, index))
+    return tuple(found)
+
+
 def _follows(problem: Problem, found: list[Problem]) -> bool:
     """A list whose items were refused is then called too short: only the items are the mistake."""
     depth = len(problem.path)
@@ -137,7 +153,7 @@ def _problem(detail: dict[str, Any], model: type[BaseModel]) -> Problem:
     found = detail.get("input")
     context: Mapping[str, Any] = detail.get("ctx") or {}
     if kind == "extra_forbidden":
-        return _unknown(path, found, model)
+        return _unknown(path, found, model_at(model, path[:-1]))
     if kind == "missing":
         return _missing(path)
     wording = _WORDING.get(kind)
@@ -167,9 +183,8 @@ def _inconsistent(path: Path, detail: dict[str, Any]) -> Problem:
     )
 
 
-def _unknown(path: Path, found: object, model: type[BaseModel]) -> Problem:
+def _unknown(path: Path, found: object, owner: type[BaseModel] | None) -> Problem:
     name = str(path[-1])
-    owner = model_at(model, path[:-1])
     fields = sorted(owner.model_fields) if owner is not None else []
     close = difflib.get_close_matches(name, fields, n=1, cutoff=0.6)
     fix = f"did you mean '{close[0]}'?" if close else f"the fields here are: {', '.join(fields)}"

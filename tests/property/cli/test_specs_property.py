@@ -37,7 +37,7 @@ FUNCTIONS = st.lists(
     ),
     min_size=1,
     max_size=4,
-    unique_by=lambda function: function["name"],
+    unique_by=lambda function: str(function["name"]),
 )
 SPECS = st.fixed_dictionaries(
     {

@@ -132,6 +132,11 @@ GOLDEN = [
         "write 'field: value' lines, indented",
     ),
     (
+        changed(9, "    type: limiter\n    resources: {cpu: 4}"),
+        "chain.yaml:10: functions[1].resources.cpu: unknown field 'cpu' (found: 4); "
+        "the fields here are: cpu_milli, memory_mib",
+    ),
+    (
         GOOD + "chain: blog\n",
         "chain.yaml:10: field 'chain' is written twice (first on line 2) (found: chain); "
         "keep one of them",
