@@ -1,0 +1,154 @@
+"""The store a link imports into: everything below ``remote/<peer>/`` and nothing else (DESIGN section 6).
+
+Three keys of book-keeping stand beside the peer's: ``meta.session`` (which link may write; every write compares it, so
+a link that was thought dead cannot write any more), ``meta.cursor`` (the resume token) and ``meta.synced`` (the whole
+first snapshot is here: tells "empty" from "not yet"). A peer cannot name them: no scope covers ``meta.``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from pydantic import Field
+
+from isthmus.contract.envelope import Body, Stamp, seal, unseal
+from isthmus.contract.errors import ValueRefused
+from isthmus.contract.scopes import import_root
+from isthmus.federation import link_pb2 as pb
+from isthmus.federation.digest import META, DigestMap
+from isthmus.federation.errors import Superseded
+from isthmus.federation.limits import LinkLimits
+from isthmus.kv.port import Compare, Delete, KeyValueStore, Operation, Put, Target, Txn
+from isthmus.policy.keys import under
+
+SESSION, CURSOR, SYNCED = "meta.session", "meta.cursor", "meta.synced"
+TXN_BYTES = 512 * 1024
+"""Of keys and values in one write; etcd refuses requests over 1.5 MiB."""
+
+Write = tuple[str, bytes | None]
+
+
+class LinkCursor(Body):
+    """The resume token: where the importer stands in the peer's history."""
+
+    link_incarnation: str
+    revision: int
+    nonce_revision: int
+    nonce: str
+
+
+class SyncedMarker(Body):
+    """The whole set of the peer has been here since ``as_of``; ``revision`` is of the peer's store."""
+
+    link_incarnation: str
+    revision: int
+    keys: int = Field(ge=0)
+
+
+def synced_key(peer: str) -> str:
+    """The marker's key; it exists once everything of ``peer`` was here."""
+    return import_root(peer) + SYNCED
+
+
+class Destination:
+    """Writes of one link of ``peer``; ``session`` is this link's own random name."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        peer: str,
+        *,
+        session: str,
+        stamp: Stamp,
+        limits: LinkLimits,
+        utc_s: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._root = import_root(peer)
+        self._session = session.encode()
+        self._stamp = stamp
+        self._limits = limits
+        self._utc_s = utc_s
+        self._fence = Compare(self._root + SESSION, Target.VALUE, self._session)
+        self._room = asyncio.Semaphore(limits.txns_in_flight)
+
+    async def open(self) -> tuple[DigestMap, pb.Token | None, bool]:
+        """Take over the peer's sub-tree: what is there, the resume token, whether it was ever synced."""
+        await self._store.put(self._root + SESSION, self._session)
+        known, token, synced = DigestMap(), None, False
+        async for _, entries in self._store.stream_snapshot(self._root):
+            for entry in entries:
+                relative = entry.key[len(self._root) :]
+                if relative == CURSOR:
+                    token = _token(entry.value)
+                elif relative == SYNCED:
+                    synced = True
+                elif not relative.startswith(META):
+                    known.put(relative, entry.value)
+        return known, token, synced
+
+    async def write(self, writes: Sequence[Write], *, parallel: bool) -> None:
+        """Store ``writes`` (each key once), in order unless ``parallel``. Raises Superseded when fenced off."""
+        chunks = list(self._chunks(writes))
+        if parallel and len(chunks) > 1:
+            await asyncio.gather(*(self._bounded(chunk) for chunk in chunks))
+            return
+        for chunk in chunks:
+            await self._commit(chunk)
+
+    async def mark(self, cursor: pb.Token | None, *, synced: bool, keys: int) -> None:
+        """Write down where we stand."""
+        if cursor is None:
+            return
+        body = LinkCursor(
+            link_incarnation=cursor.incarnation,
+            revision=cursor.revision,
+            nonce_revision=cursor.nonce_revision,
+            nonce=cursor.nonce,
+        )
+        operations: list[Operation] = [self._sealed(CURSOR, body)]
+        if synced:
+            marker = SyncedMarker(
+                link_incarnation=cursor.incarnation, revision=cursor.revision, keys=keys
+            )
+            operations.append(self._sealed(SYNCED, marker))
+        await self._commit(operations)
+
+    def _sealed(self, name: str, body: Body) -> Put:
+        return Put(self._root + name, seal(body, self._stamp, as_of=self._utc_s()))
+
+    def _chunks(self, writes: Sequence[Write]) -> Sequence[list[Operation]]:
+        chunks: list[list[Operation]] = []
+        size = TXN_BYTES
+        for relative, value in writes:
+            key = under(self._root, relative)
+            operation: Operation = Delete(key) if value is None else Put(key, value)
+            size += len(key) + (len(value) if value is not None else 0)
+            if size > TXN_BYTES or len(chunks[-1]) >= self._limits.txn_ops:
+                chunks.append([])
+                size = len(key) + (len(value) if value is not None else 0)
+            chunks[-1].append(operation)
+        return chunks
+
+    async def _bounded(self, operations: Sequence[Operation]) -> None:
+        async with self._room:
+            await self._commit(operations)
+
+    async def _commit(self, operations: Sequence[Operation]) -> None:
+        result = await self._store.txn(Txn((self._fence,), tuple(operations)))
+        if not result.succeeded:
+            raise Superseded("another link of this peer took over its sub-tree")
+
+
+def _token(value: bytes) -> pb.Token | None:
+    try:
+        body = unseal(value, LinkCursor).body
+    except ValueRefused:
+        return None
+    return pb.Token(
+        incarnation=body.link_incarnation,
+        revision=body.revision,
+        nonce_revision=body.nonce_revision,
+        nonce=body.nonce,
+    )

@@ -1,0 +1,85 @@
+"""How a link can end, and who may do what about it.
+
+    FederationError                 every end of a link that is not wished for
+    |-- PeerRefused                 the other side is not who it must be; no retry will change that soon
+    |   |-- ClaimRefused            its frames say another name than its certificate (attack 3)
+    |   `-- VersionRefused          no version of the protocol is common
+    |-- ProtocolViolation           a frame that the state does not allow, or over a limit; ``code`` says which
+    |-- LinkEnded                   the other side said good-bye, with its code
+    |-- LinkLost                    nothing heard for too long, or the transport broke; dial again
+    |-- CutOff                      our own watchdog: certificate expired, revoked, or no longer in the policy (G9)
+    |-- Superseded                  a newer link of the same peer took over
+    `-- SettingsRefused             a settings file is wrong; the message names the field
+
+``code`` is stable, is counted in the status of the link and is what a Bye frame carries.
+"""
+
+from __future__ import annotations
+
+
+class FederationError(Exception):
+    """Base. ``retryable``: dialling again with the same settings may work soon."""
+
+    code: str = "federation"
+    retryable: bool = True
+
+
+class PeerRefused(FederationError):
+    """The other side may not have this link."""
+
+    code = "peer-refused"
+    retryable = False
+
+
+class ClaimRefused(PeerRefused):
+    """A frame says a name that the certificate does not."""
+
+    code = "claim-refused"
+
+
+class VersionRefused(PeerRefused):
+    """Both sides name a range of versions, and they do not overlap."""
+
+    code = "version-refused"
+
+
+class ProtocolViolation(FederationError):
+    """A frame that must not be; ``code`` tells the rule that was broken."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LinkEnded(FederationError):
+    """The other side ended it and said why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LinkLost(FederationError):
+    """Silence, or a broken transport."""
+
+    code = "lost"
+
+
+class CutOff(FederationError):
+    """We ended it: the peer's right to the link is over."""
+
+    code = "cut-off"
+    retryable = False
+
+
+class Superseded(FederationError):
+    """Another link of the same peer is newer than this one."""
+
+    code = "superseded"
+
+
+class SettingsRefused(FederationError):
+    """A settings file cannot be used as it is."""
+
+    code = "settings"
+    retryable = False

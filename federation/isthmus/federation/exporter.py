@@ -1,0 +1,242 @@
+"""One direction of a link, sending side; pure (DESIGN section 6; Cilium's watchstore seen from the source).
+
+The edge feeds it snapshots and watch batches, it gives back frames. It owns the numbering of a stream, the window of
+unacknowledged bytes, the outbox, the digest of everything the peer must have, and the rule by which nobody ever sees
+a key go back in time: below the *horizon* (the revision of the newest snapshot) a change is sent only if it is
+still the state at the horizon.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from isthmus.federation import link_pb2 as pb
+from isthmus.federation.coalescing import Change, Outbox
+from isthmus.federation.digest import DigestMap, bucket_of
+from isthmus.federation.errors import LinkLost, ProtocolViolation
+from isthmus.federation.filters import ExportFilter
+from isthmus.federation.limits import LinkLimits
+from isthmus.kv.port import Entry, EventKind, WatchBatch
+
+
+class Exporter:
+    """``stream`` numbers are given at :meth:`begin`; all times are the caller's."""
+
+    def __init__(self, export: ExportFilter, limits: LinkLimits) -> None:
+        self._filter = export
+        self._limits = limits
+        self._outbox = Outbox(len(export.roots), value_budget_bytes=limits.pending_bytes)
+        self._horizon = 0
+        self._at_horizon: dict[str, int] = {}
+        self._floors: dict[str, int] = {}
+        self._unacked: deque[tuple[int, int]] = deque()
+        self._window_bytes = limits.window_bytes
+        self.known = DigestMap()
+        self.stream = 0
+        self.seq = 0
+        self.through = 0
+        self.acked_seq = 0
+        self.in_flight_bytes = 0
+        self.items_sent = 0
+
+    # -- the peer asks
+
+    def resumed(self, window_bytes: int) -> None:
+        """The peer wants a new stream: forget what was under way."""
+        self._window_bytes = min(
+            max(window_bytes, self._limits.batch_bytes), self._limits.window_bytes
+        )
+        self._unacked.clear()
+        self.in_flight_bytes = 0
+        self.stream = 0
+
+    def ack(self, frame: pb.Ack) -> None:
+        """The peer has stored everything up to ``seq``; raises ProtocolViolation for what was never sent."""
+        if frame.stream != self.stream:
+            return
+        if frame.seq > self.seq:
+            raise ProtocolViolation("ack-ahead", f"ack of {frame.seq}, {self.seq} was sent")
+        self.acked_seq = max(self.acked_seq, frame.seq)
+        while self._unacked and self._unacked[0][0] <= frame.seq:
+            self.in_flight_bytes -= self._unacked.popleft()[1]
+
+    # -- the source speaks
+
+    def learn(self, lane: int, entries: Iterable[Entry], *, remember: bool) -> list[Change]:
+        """Take note of a part of a snapshot; what of it may cross, for :meth:`pack`. ``remember`` its revisions until
+        :meth:`settle`, when the watches also tell what happened before the snapshot."""
+        changes = self.crossing(lane, entries)
+        for change in changes:
+            waiting = self._outbox.newest(lane, change.key)
+            if waiting <= change.revision and change.value is not None:
+                self.known.put(change.key, change.value)
+            if remember:
+                self._at_horizon[change.key] = change.revision
+        return changes
+
+    def crossing(self, lane: int, entries: Iterable[Entry]) -> list[Change]:
+        """What of ``entries`` may cross, under its relative name."""
+        changes: list[Change] = []
+        for entry in entries:
+            key = self._filter.relative(lane, entry.key)
+            if key is not None and self._filter.value_passes(entry.key, entry.value):
+                changes.append(Change(key, entry.value, entry.mod_revision))
+        return changes
+
+    def settle(self, revision: int) -> None:
+        """The whole snapshot at ``revision`` was learnt: below it only its own state is news any more."""
+        self._horizon = revision
+        self._outbox.keep(
+            lambda change: self._is_news(change.key, change.is_delete, change.revision)
+        )
+
+    def forget(self, covered: Sequence[int]) -> None:
+        """A new look at the whole source begins; the lanes' watches stand at ``covered``."""
+        self.known = DigestMap()
+        self._outbox.clear(covered)
+        self._at_horizon.clear()
+        self._floors.clear()
+        self._horizon = 0
+
+    def look_again(self) -> None:
+        """A snapshot for a repair begins: the watches go on, what is known is read afresh."""
+        self.known = DigestMap()
+        self._at_horizon.clear()
+        self._horizon = 0
+
+    def changed(self, lane: int, batch: WatchBatch) -> None:
+        """A batch of root number ``lane``. Raises LinkLost when a slow peer has too much waiting."""
+        for event in batch.events:
+            key = self._filter.relative(lane, event.key)
+            if key is None or not self._is_news(
+                key, event.kind is EventKind.DELETE, event.revision
+            ):
+                continue
+            entry = event.entry
+            if entry is not None and self._filter.value_passes(event.key, entry.value):
+                self.known.put(key, entry.value)
+                self._outbox.add(lane, key, entry.value, event.revision)
+            else:  # a value that may not cross leaves no older one behind
+                self.known.remove(key)
+                self._outbox.add(lane, key, None, event.revision)
+        self._outbox.cover(lane, batch.revision)
+        if self._outbox.covered >= self._horizon:
+            self._at_horizon.clear()
+            self._floors.clear()
+        if len(self._outbox) > self._limits.pending_keys:
+            raise LinkLost(f"overrun: {len(self._outbox)} changed keys wait for the peer")
+
+    def _is_news(self, key: str, is_delete: bool, revision: int) -> bool:
+        if revision < self._floors.get(key, 0):
+            return False
+        if revision > self._horizon:
+            return True
+        at_horizon = self._at_horizon.get(key)
+        return at_horizon is None if is_delete else at_horizon == revision
+
+    def fetched(self, change: Change, entry: Entry | None) -> Change:
+        """``change`` with the value that was read for it just now."""
+        if entry is None or not self._filter.value_passes(entry.key, entry.value):
+            return Change(change.key, None, change.revision)
+        self._floors[change.key] = entry.mod_revision
+        return Change(change.key, entry.value, entry.mod_revision)
+
+    # -- frames
+
+    @property
+    def has_room(self) -> bool:
+        """True when the window lets another Batch go."""
+        return self.in_flight_bytes < self._window_bytes
+
+    @property
+    def quiescent(self) -> bool:
+        """True when the peer has been sent everything known here."""
+        return self.stream != 0 and not len(self._outbox)
+
+    @property
+    def pending_keys(self) -> int:
+        """Changed keys that wait."""
+        return len(self._outbox)
+
+    def begin(self, stream: int, mode: pb.Mode, at: pb.Token, buckets: Sequence[int]) -> pb.Frame:
+        """The first frame of a new stream, or (mode REPAIR) the next of the running one."""
+        if mode != pb.MODE_REPAIR:
+            self.stream, self.seq, self.acked_seq = stream, 0, 0
+            self.through = at.revision if mode == pb.MODE_FOLLOW else 0
+        self.seq += 1
+        return pb.Frame(
+            begin=pb.Begin(stream=self.stream, seq=self.seq, mode=mode, at=at, buckets=buckets)
+        )
+
+    def pack(self, changes: Iterable[Change], now_ms: int) -> Iterable[pb.Frame]:
+        """Frames within the limits for ``changes`` of a snapshot; nothing older may follow for these keys."""
+        gathered: list[Change] = []
+        size = 0
+        for change in changes:
+            if len(self._outbox):
+                self._outbox.drop_older(change.key, change.revision)
+            if gathered and (
+                len(gathered) >= self._limits.batch_items
+                or size + change.size > self._limits.batch_bytes
+            ):
+                yield self._batch(gathered, 0, now_ms)
+                gathered, size = [], 0
+            gathered.append(change)
+            size += change.size
+        if gathered:
+            yield self._batch(gathered, 0, now_ms)
+
+    def end(self) -> pb.Frame:
+        """The snapshot or repair is complete."""
+        self.seq += 1
+        self.through = max(self.through, self._outbox.through)
+        return pb.Frame(end=pb.End(stream=self.stream, seq=self.seq, through=self.through))
+
+    def take(self) -> list[Change]:
+        """What is to be sent next; those with ``fetch`` must be read and go through :meth:`fetched` first."""
+        return self._outbox.take(self._limits.batch_items, self._limits.batch_bytes)
+
+    def batch(self, changes: list[Change], now_ms: int, proof: pb.Token | None = None) -> pb.Frame:
+        """A frame of changes (maybe none: then it carries ``through`` or ``proof`` only)."""
+        self.through = max(self.through, self._outbox.through)
+        return self._batch(changes, self.through, now_ms, proof)
+
+    def _batch(
+        self, changes: list[Change], through: int, now_ms: int, proof: pb.Token | None = None
+    ) -> pb.Frame:
+        self.seq += 1
+        batch = pb.Batch(
+            stream=self.stream,
+            seq=self.seq,
+            through=through,
+            sent_at_ms=now_ms,
+            proof=proof,
+            items=[
+                pb.Item(
+                    verb=pb.VERB_PUT if change.value is not None else pb.VERB_DELETE,
+                    key=change.key.encode(),
+                    value=change.value,
+                    revision=change.revision,
+                )
+                for change in changes
+            ],
+        )
+        size = sum(change.size for change in changes) + 32
+        self._unacked.append((self.seq, size))
+        self.in_flight_bytes += size
+        self.items_sent += len(changes)
+        return pb.Frame(batch=batch)
+
+    def beat(self, now_ms: int, *, with_digest: bool) -> pb.Frame:
+        """A beat; with the digest when nothing is waiting."""
+        beat = pb.Beat(sent_at_ms=now_ms, stream=self.stream, seq=self.seq, through=self.through)
+        if with_digest and self.quiescent:
+            beat.digest = self.known.root()
+            beat.keys = len(self.known)
+        return pb.Frame(beat=beat)
+
+    def wanted(self, changes: Iterable[Change], buckets: Sequence[int]) -> list[Change]:
+        """Those of ``changes`` that lie in ``buckets``."""
+        chosen = frozenset(buckets)
+        return [change for change in changes if bucket_of(change.key) in chosen]

@@ -1,0 +1,130 @@
+"""What may cross, decided at the sender and again at the receiver, each sufficient alone (DESIGN section 6, G8).
+
+A key is refused or it passes unchanged: nothing here repairs, lower-cases or normalises (attack 6). Every denial
+is counted by a stable reason and the newest ones are kept with their (escaped) key, so that an operator sees what was
+held back and why.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from isthmus.contract.envelope import VALUE_LIMIT_BYTES
+from isthmus.contract.scopes import ExportRoot
+from isthmus.federation.digest import META
+from isthmus.identity.text import visible
+from isthmus.policy import keys
+from isthmus.policy.errors import KeyRefused
+from isthmus.policy.scopes import ANY, MIRROR, Decision, Scope, Verb
+
+KEPT_DENIALS = 64
+
+
+class Denial(BaseModel):
+    """One key that did not pass. ``direction`` is ``export`` or ``import``; ``code`` is stable."""
+
+    model_config = ConfigDict(frozen=True)
+
+    direction: str
+    code: str
+    verb: str
+    key: str
+    reason: str
+
+
+class DenialLog:
+    """Counts by reason, and the newest records."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.newest: deque[Denial] = deque(maxlen=KEPT_DENIALS)
+
+    def add(self, direction: str, verb: Verb, key: str | bytes, decision: Decision) -> None:
+        """Remember that ``key`` did not pass."""
+        self.counts[f"{direction}:{decision.code}"] += 1
+        self.newest.append(
+            Denial(
+                direction=direction,
+                code=decision.code,
+                verb=verb.value,
+                key=visible(key),
+                reason=decision.reason,
+            )
+        )
+
+    def total(self, direction: str) -> int:
+        """All denials of one direction."""
+        return sum(n for key, n in self.counts.items() if key.startswith(direction))
+
+
+class ScopeFilter:
+    """A scope with a fast path for what it plainly allows; every doubt goes to the scope itself."""
+
+    def __init__(self, scope: Scope) -> None:
+        plain = [r for r in scope.allow if ANY not in r.pattern and r.verbs >= MIRROR]
+        self._scope = scope
+        self._prefixes = tuple(rule.pattern for rule in plain if rule.is_prefix)
+        self._exact = frozenset(rule.pattern for rule in plain if not rule.is_prefix)
+
+    def check(self, verb: Verb, key: str | bytes) -> str | Decision:
+        """The key as text when it passes, else the decision that holds it back."""
+        try:
+            text = keys.check_key(key)
+        except KeyRefused as refused:
+            return Decision(False, refused.code, str(refused))
+        if text.startswith(META):
+            return Decision(False, "meta-denied", "the importer's own book-keeping crosses no link")
+        if text.startswith(self._prefixes) or text in self._exact:
+            return text
+        decision = self._scope.decide(verb, text)
+        return text if decision.allowed else decision
+
+
+class ExportFilter:
+    """From absolute source keys to relative names, for one peer."""
+
+    def __init__(self, roots: Sequence[ExportRoot], scope: Scope, denials: DenialLog) -> None:
+        self.roots = tuple(roots)
+        self._filter = ScopeFilter(scope)
+        self._denials = denials
+
+    def relative(self, lane: int, key: str) -> str | None:
+        """The name under which ``key`` of root number ``lane`` crosses, None when it does not."""
+        root = self.roots[lane]
+        if key.startswith(root.source):
+            relative = root.relative + key[len(root.source) :]
+            verdict = self._filter.check(Verb.PUT, relative)
+        else:
+            verdict = Decision(False, "root-denied", f"it is not below {root.source}")
+        if isinstance(verdict, str):
+            return verdict
+        self._denials.add("export", Verb.PUT, key, verdict)
+        return None
+
+    def value_passes(self, key: str, value: bytes) -> bool:
+        """False (and counted) for a value over the limit."""
+        if len(value) <= VALUE_LIMIT_BYTES:
+            return True
+        self._denials.add("export", Verb.PUT, key, _too_large(value))
+        return False
+
+    def source_key(self, relative: str) -> str:
+        """The absolute key that crosses as ``relative``."""
+        for root in self.roots:
+            if root.source.endswith("/") and relative.startswith(root.relative):
+                return root.source + relative[len(root.relative) :]
+            if relative == root.relative:
+                return root.source
+        raise KeyRefused(relative, 0, "no export root has this name")
+
+
+def _too_large(value: bytes) -> Decision:
+    return Decision(False, "value-too-large", f"{len(value)} bytes; at most {VALUE_LIMIT_BYTES}")
+
+
+def sources(roots: Iterable[ExportRoot]) -> list[str]:
+    """The prefixes and keys that an exporter watches."""
+    return [root.source for root in roots]

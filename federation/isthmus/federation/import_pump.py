@@ -1,0 +1,150 @@
+"""Drives one :class:`~isthmus.federation.importer.Importer` from a channel to a store: an edge.
+
+Frames are checked as they come and stored in order by one task; only what is stored is acknowledged, and the window
+bounds what waits in between. Following merges what has piled up: one write holds the newest state of each key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from isthmus.federation import link_pb2 as pb
+from isthmus.federation.destination import Destination
+from isthmus.federation.filters import DenialLog
+from isthmus.federation.importer import Importer, Work
+from isthmus.federation.limits import LinkLimits
+from isthmus.policy.quotas import Quota
+from isthmus.policy.scopes import Scope
+
+Send = Callable[[pb.Frame], Awaitable[None]]
+
+
+class ImportPump:
+    """``send`` writes one frame, ``monotonic_s`` is a clock."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        scope: Scope,
+        quota: Quota,
+        limits: LinkLimits,
+        denials: DenialLog,
+        send: Send,
+        *,
+        monotonic_s: Callable[[], float],
+    ) -> None:
+        self._destination = destination
+        self._scope = scope
+        self._quota = quota
+        self._limits = limits
+        self._denials = denials
+        self._send = send
+        self._now_s = monotonic_s
+        self._queue: deque[tuple[Work, int]] = deque()
+        self._wake = asyncio.Event()
+        self._cursor: pb.Token | None = None
+        self._answer: pb.Frame | None = None
+        self._marked_at_s = 0.0
+        self.importer: Importer | None = None
+
+    async def open(self) -> None:
+        """Take over the sub-tree and ask the peer for its keys."""
+        known, token, synced = await self._destination.open()
+        self.importer = Importer(
+            self._scope, self._quota, self._limits, self._denials, known, token
+        )
+        self.importer.synced = synced
+        await self._send(self.importer.resume())
+
+    # -- frames of the peer's exporter
+
+    def on_begin(self, frame: pb.Begin) -> None:
+        """A stream, a snapshot or a repair begins."""
+        self._importer().begin(frame)
+
+    def on_batch(self, frame: pb.Batch) -> None:
+        """Changes."""
+        size = sum(len(item.key) + len(item.value) for item in frame.items) + 32
+        self._enqueue(self._importer().batch(frame, size), size)
+
+    def on_end(self, frame: pb.End) -> None:
+        """A snapshot or repair is complete."""
+        self._enqueue(self._importer().end(frame), 0)
+
+    def on_beat(self, frame: pb.Beat) -> None:
+        """A digest that differs is answered; by the loop, since a reader that waits to write can lock both ends."""
+        self._answer = self._importer().beat(frame)
+        if self._answer is not None:
+            self._wake.set()
+
+    def _importer(self) -> Importer:
+        if self.importer is None:
+            raise AssertionError("frames are read only after open()")
+        return self.importer
+
+    def _enqueue(self, work: Work | None, size: int) -> None:
+        if work is not None:
+            self._queue.append((work, size))
+            self._wake.set()
+
+    # -- the loop
+
+    async def run(self) -> None:
+        """Store what is queued, for ever."""
+        while True:
+            if not self._queue and self._answer is None:
+                await self._wait()
+            if self._queue:
+                await self._store_some()
+            if self._answer is not None:
+                answer, self._answer = self._answer, None
+                await self._send(answer)
+            await self._mark_if_due()
+
+    async def _store_some(self) -> None:
+        """Everything queued that may be written together."""
+        parallel = self._queue[0][0].parallel
+        newest: dict[str, bytes | None] = {}
+        size = 0
+        last: Work | None = None
+        synced = False
+        while self._queue and self._queue[0][0].parallel == parallel and not synced:
+            work, bytes_ = self._queue.popleft()
+            for key, value in work.writes:
+                newest.pop(key, None)
+                newest[key] = value  # last: the order of writes follows the source
+            size += bytes_
+            last = work
+            synced = work.synced
+            if work.cursor is not None:
+                self._cursor = work.cursor
+        if newest:
+            await self._destination.write(list(newest.items()), parallel=parallel)
+        if synced:
+            await self._mark(synced=True)
+        self._importer().stored(size)
+        if last is not None and last.ack is not None:
+            await self._send(pb.Frame(ack=last.ack))
+
+    async def _mark_if_due(self) -> None:
+        due = self._now_s() - self._marked_at_s >= self._limits.cursor_every_s
+        if self._cursor is not None and due and not self._queue:
+            await self._mark(synced=False)
+
+    async def _mark(self, *, synced: bool) -> None:
+        cursor, self._cursor = self._cursor, None
+        self._marked_at_s = self._now_s()
+        keys = len(self._importer().known)
+        await self._destination.mark(cursor, synced=synced, keys=keys)
+
+    async def _wait(self) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(
+                None if self._cursor is None else self._limits.cursor_every_s
+            ):
+                await self._wake.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,300 @@
+"""One link at work: both directions over one channel, until something ends it (an edge).
+
+The same code runs at both ends. Whatever ends a link is an exception of this package with a stable code; it is
+said to the peer as a Bye where that still can be, and told in the status. Nothing here dials or listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
+
+from isthmus.contract.envelope import Stamp
+from isthmus.contract.scopes import ExportRoot
+from isthmus.federation import link_pb2 as pb
+from isthmus.federation.channel import Channel
+from isthmus.federation.destination import Destination
+from isthmus.federation.errors import (
+    FederationError,
+    LinkEnded,
+    LinkLost,
+    PeerRefused,
+    ProtocolViolation,
+)
+from isthmus.federation.export_pump import ExportPump
+from isthmus.federation.filters import DenialLog, ExportFilter
+from isthmus.federation.import_pump import ImportPump
+from isthmus.federation.limits import LinkLimits
+from isthmus.federation.session import Phase, Session
+from isthmus.federation.source import Source
+from isthmus.federation.status import LinkStatus
+from isthmus.identity.text import visible
+from isthmus.kv.errors import StoreError
+from isthmus.kv.port import KeyValueStore
+from isthmus.policy.quotas import Quota
+from isthmus.policy.scopes import Scope
+
+Tap = Callable[[str, pb.Frame], None]
+"""Gets every frame with ``sent`` or ``received``, for tests that look for what must not cross."""
+Guard = Callable[[], Awaitable[None]]
+"""Raises CutOff when the peer's right to the link is over; asked every second (G9)."""
+TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """``monotonic_s`` for waits, ``utc_s`` for envelopes, ``ids`` and ``streams`` for what must be unguessable."""
+
+    monotonic_s: Callable[[], float]
+    utc_s: Callable[[], float]
+    ids: Callable[[], str]
+    streams: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPlan:
+    """What one link does: ``name`` is ours, ``peer`` theirs as the certificate proves it."""
+
+    name: str
+    peer: str
+    exports: Sequence[ExportRoot]
+    sends: Scope
+    accepts: Scope
+    quota: Quota
+    stamp: Stamp
+    limits: LinkLimits = field(default_factory=LinkLimits)
+
+
+async def _no_guard() -> None:
+    """Nobody is cut."""
+
+
+class Link:
+    """One life of a link over one channel."""
+
+    def __init__(
+        self,
+        plan: LinkPlan,
+        store: KeyValueStore,
+        channel: Channel,
+        clocks: Clocks,
+        *,
+        guard: Guard = _no_guard,
+        tap: Tap | None = None,
+        denials: DenialLog | None = None,
+    ) -> None:
+        self._plan = plan
+        self._channel = channel
+        self._clocks = clocks
+        self._guard = guard
+        self._tap = tap
+        self._writing = asyncio.Lock()
+        self._since_s = clocks.utc_s()
+        self._bytes = [0, 0]
+        self._frames = [0, 0]
+        self.denials = denials or DenialLog()
+        self.session = Session(plan.name, plan.peer, plan.limits, clocks.monotonic_s())
+        export = ExportFilter(plan.exports, plan.sends, self.denials)
+        self._export = ExportPump(
+            Source(
+                store,
+                plan.exports,
+                plan.peer,
+                stamp=plan.stamp,
+                ids=clocks.ids,
+                utc_s=clocks.utc_s,
+            ),
+            export,
+            plan.limits,
+            self._send,
+            monotonic_s=clocks.monotonic_s,
+            utc_ms=lambda: round(clocks.utc_s() * 1000),
+            streams=clocks.streams,
+        )
+        self._import = ImportPump(
+            Destination(
+                store,
+                plan.peer,
+                session=clocks.ids(),
+                stamp=plan.stamp,
+                limits=plan.limits,
+                utc_s=clocks.utc_s,
+            ),
+            plan.accepts,
+            plan.quota,
+            plan.limits,
+            self.denials,
+            self._send,
+            monotonic_s=clocks.monotonic_s,
+        )
+
+    async def run(self) -> None:
+        """Until the link ends: always by raising a FederationError, a StoreError or CancelledError."""
+        try:
+            await self._greet()
+            await self._work()
+        except (FederationError, StoreError) as error:
+            await self._say_bye(error)
+            raise
+        finally:
+            self.session.phase = Phase.CLOSED
+            await self._channel.close()
+
+    async def _greet(self) -> None:
+        await self._send(self.session.hello())
+        try:
+            async with asyncio.timeout(self._plan.limits.lost_after_s):
+                frame = await self._receive()
+        except TimeoutError:
+            raise LinkLost("no greeting came") from None
+        self.session.greeted(frame)
+        self._since_s = self._clocks.utc_s()
+
+    async def _work(self) -> None:
+        await self._import.open()
+        loop = asyncio.get_running_loop()
+        tasks = [
+            loop.create_task(work)
+            for work in (
+                self._read(),
+                self._watch_over(),
+                self._beat(),
+                self._export.run(),
+                self._import.run(),
+            )
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+        raise LinkLost("the link stopped by itself")
+
+    async def _read(self) -> None:
+        while True:
+            frame = await self._receive()
+            self.session.heard(self._clocks.monotonic_s())
+            self._dispatch(frame)
+
+    def _dispatch(self, frame: pb.Frame) -> None:
+        match frame.WhichOneof("kind"):
+            case "batch":
+                self._import.on_batch(frame.batch)
+            case "ack":
+                self._export.on_ack(frame.ack)
+            case "beat":
+                self._import.on_beat(frame.beat)
+            case "begin":
+                self._import.on_begin(frame.begin)
+            case "end":
+                self._import.on_end(frame.end)
+            case "resume":
+                self._export.on_resume(frame.resume)
+            case "compare":
+                self._export.on_compare(frame.compare)
+            case "bye":
+                raise LinkEnded(frame.bye.code[:64], visible(frame.bye.detail))
+            case kind:
+                raise ProtocolViolation("kind", f"a frame of kind {kind} cannot come here")
+
+    async def _watch_over(self) -> None:
+        """The verdicts; they wait for nothing that a peer can hold up."""
+        while True:
+            await asyncio.sleep(min(TICK_S, self._plan.limits.beat_s))
+            now_s = self._clocks.monotonic_s()
+            self.session.check_alive(now_s)
+            await self._guard()
+            if self._export.stalled(now_s):
+                raise LinkLost("nothing was acknowledged for too long")
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._plan.limits.beat_s)
+            await self._send(self._export.beat())
+
+    async def _send(self, frame: pb.Frame) -> None:
+        data = frame.SerializeToString()
+        async with self._writing:
+            try:
+                async with asyncio.timeout(self._plan.limits.stalled_after_s):
+                    await self._channel.send(data)
+            except TimeoutError:
+                raise LinkLost("the peer does not read") from None
+        self._count(0, data, "sent", frame)
+
+    async def _receive(self) -> pb.Frame:
+        data = await self._channel.receive()
+        if data is None:
+            raise LinkLost("the peer closed the stream")
+        if len(data) > self._plan.limits.frame_bytes:
+            raise ProtocolViolation("frame-bytes", f"a frame of {len(data)} bytes")
+        try:
+            frame = pb.Frame.FromString(data)
+        except DecodeError:
+            raise ProtocolViolation("malformed", "a frame that cannot be decoded") from None
+        self._count(1, data, "received", frame)
+        return frame
+
+    def _count(self, way: int, data: bytes, what: str, frame: pb.Frame) -> None:
+        self._bytes[way] += len(data)
+        self._frames[way] += 1
+        if self._tap is not None:
+            self._tap(what, frame)
+
+    async def _say_bye(self, error: FederationError | StoreError) -> None:
+        """Tell the peer, if it can still be told; details of refusals and of our store stay here."""
+        if isinstance(error, LinkLost | LinkEnded):
+            return
+        code = error.code if isinstance(error, FederationError) else "store"
+        open_book = isinstance(error, ProtocolViolation | PeerRefused)
+        bye = pb.Bye(code=code, detail=str(error)[:200] if open_book else "")
+        with contextlib.suppress(LinkLost, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._channel.send(pb.Frame(bye=bye).SerializeToString())
+
+    def status(self) -> LinkStatus:
+        """This moment."""
+        exporter, importer = self._export.exporter, self._import.importer
+        now = self._clocks.utc_s()
+        opened = self.session.phase is Phase.OPEN
+        status = LinkStatus(
+            peer=self._plan.peer,
+            state=self.session.phase.value,
+            connected=opened,
+            version=self.session.version,
+            since=self._since_s,
+            as_of=now,
+            silent_s=self.session.silent_s(self._clocks.monotonic_s()),
+            bytes_sent=self._bytes[0],
+            bytes_received=self._bytes[1],
+            frames_sent=self._frames[0],
+            frames_received=self._frames[1],
+            keys_exported=len(exporter.known),
+            items_sent=exporter.items_sent,
+            pending_keys=exporter.pending_keys,
+            in_flight_bytes=exporter.in_flight_bytes,
+            through_sent=exporter.through,
+            denied=dict(self.denials.counts),
+            newest_denials=tuple(self.denials.newest),
+        )
+        if importer is None:
+            return status
+        return status.model_copy(
+            update={
+                "lag_ms": max(0.0, now * 1000 - importer.source_ms) if importer.source_ms else 0.0,
+                "keys_imported": len(importer.known),
+                "items_received": importer.items_received,
+                "through_received": importer.through,
+                "synced": importer.synced,
+                "digests_equal": importer.digests_equal,
+                "resyncs": importer.resyncs,
+                "repairs": importer.repairs,
+            }
+        )

@@ -1,0 +1,63 @@
+"""What an operator may know about a link at any moment (issue: federation status)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from isthmus.federation.filters import Denial
+
+
+class LinkStatus(BaseModel):
+    """One link, one moment. ``*_ms`` are milliseconds, counters start with the link's process."""
+
+    model_config = ConfigDict(frozen=True)
+
+    peer: str
+    state: str = Field(description="dialling, greeting, open, closed")
+    connected: bool = False
+    version: int = 0
+    since: float = Field(0.0, description="UTC seconds of the last change of state")
+    as_of: float = Field(0.0, description="UTC seconds when this was true")
+    silent_s: float = Field(0.0, description="seconds since the last frame was heard")
+    lag_ms: float = Field(0.0, description="age of the newest thing stored, by the peer's clock")
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    frames_sent: int = 0
+    frames_received: int = 0
+    keys_exported: int = 0
+    keys_imported: int = 0
+    items_sent: int = 0
+    items_received: int = 0
+    pending_keys: int = 0
+    in_flight_bytes: int = 0
+    through_sent: int = 0
+    through_received: int = 0
+    synced: bool = False
+    digests_equal: bool | None = Field(None, description="None: not compared since the last change")
+    resyncs: int = 0
+    repairs: int = 0
+    reconnects: int = 0
+    denied: dict[str, int] = Field(default_factory=dict, description="by direction and reason")
+    newest_denials: tuple[Denial, ...] = ()
+    last_error: str = ""
+
+
+class StatusFile(BaseModel):
+    """All links of one process."""
+
+    links: tuple[LinkStatus, ...] = ()
+
+
+def write_status(path: Path, links: tuple[LinkStatus, ...]) -> None:
+    """Replace ``path`` in one step: a reader sees the old status or the new one."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(StatusFile(links=links).model_dump_json(), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_status(path: Path) -> tuple[LinkStatus, ...]:
+    """What :func:`write_status` wrote."""
+    return StatusFile.model_validate_json(path.read_bytes()).links
