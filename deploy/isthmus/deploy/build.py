@@ -144,7 +144,7 @@ async def _build(name: Name, toolchain: GoToolchain, folder: Path) -> Binary:
     except DeployError as error:
         raise BuildFailed(
             f"{name}: could not be built with Go {toolchain.version}; the module proxy "
-            f"(`go env GOPROXY`) must be reachable, once. {error}"
+            f"(`go env GOPROXY`) must be reachable, once, or set ISTHMUS_BIN_DIR. {error}"
         ) from error
     finally:
         fresh.unlink(missing_ok=True)
