@@ -93,20 +93,33 @@ def _read(path: Path, forbidden: int, fix: str) -> bytes:
     except OSError as error:
         reason = error.strerror or "it cannot be opened"
         raise FileRefused(path, reason, f"make it readable for uid {os.geteuid()}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise FileRefused(path, "it is not a regular file", "put the PEM file itself there")
-        if status.st_uid not in (0, os.geteuid()):
-            owner = f"it belongs to uid {status.st_uid}"
-            raise FileRefused(path, owner, f"chown {os.geteuid()} {path}")
-        if stat.S_IMODE(status.st_mode) & forbidden:
-            loose = f"mode {stat.S_IMODE(status.st_mode):04o} lets others in"
-            raise FileRefused(path, loose, f"{fix} {path}")
-        data = file.read(MAX_FILE_BYTES + 1)
+    try:
+        _check_file(path, os.fstat(descriptor), forbidden, fix)
+        data = _read_bounded(descriptor)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_FILE_BYTES:
         raise FileRefused(path, f"larger than {MAX_FILE_BYTES} bytes", "put the right file there")
     return data
+
+
+def _check_file(path: Path, status: os.stat_result, forbidden: int, fix: str) -> None:
+    """Kind, owner and mode of an opened file."""
+    if not stat.S_ISREG(status.st_mode):
+        raise FileRefused(path, "it is not a regular file", "put the PEM file itself there")
+    if status.st_uid not in (0, os.geteuid()):
+        raise FileRefused(
+            path, f"it belongs to uid {status.st_uid}", f"chown {os.geteuid()} {path}"
+        )
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & forbidden:
+        raise FileRefused(path, f"mode {mode:04o} lets others in", f"{fix} {path}")
+
+
+def _read_bounded(descriptor: int) -> bytes:
+    """At most one byte more than allowed."""
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def _check_directory(path: Path) -> None:
