@@ -135,7 +135,10 @@ def _quantile_ms(ordered_us: Sequence[int], share: float) -> float | None:
 class _Client:
     """Sends on a fixed grid (a late wake-up sends what is due, so the grid never drifts)."""
 
-    def __init__(self, target: tuple[str, int], interval_us: int, size: int) -> None:
+    def __init__(
+        self, target: tuple[str, int], interval_us: int, size: int, *, announce: bool
+    ) -> None:
+        self._announce = announce
         self._target = target
         self._interval_us = interval_us
         self._padding = b"\0" * max(0, size - _HEAD.size)
@@ -215,6 +218,8 @@ class _Client:
             if number in self._back:
                 self.duplicates += 1
             elif number < len(self._sent):
+                if self._announce and not self._back:
+                    print("first answer", flush=True)
                 name = data[_HEAD.size + len(self._padding) :].decode(errors="replace")
                 self._back[number] = (now_us - self._sent[number], name)
         self._note_if_complete()
@@ -238,9 +243,13 @@ async def run_client(
     size: int = 64,
     stop: asyncio.Event | None = None,
     live: bool = False,
+    announce: bool = False,
 ) -> ProbeReport:
-    """Send for ``seconds`` (0: until ``stop``) and return the record."""
-    client = _Client(target, interval_us, size)
+    """Send for ``seconds`` (0: until ``stop``) and return the record.
+
+    ``live`` prints a line each second, ``announce`` one when the first answer came.
+    """
+    client = _Client(target, interval_us, size, announce=announce)
     return await client.run(seconds, stop or asyncio.Event(), live=live)
 
 
@@ -286,6 +295,7 @@ def _parser() -> argparse.ArgumentParser:
     client.add_argument("--size", type=int, default=64, help="payload bytes")
     client.add_argument("--json", default="", metavar="FILE", help="'-': standard output")
     client.add_argument("--live", action="store_true", help="one line each second")
+    client.add_argument("--announce", action="store_true", help='print "first answer" once')
     for side in (server, client):
         side.add_argument("--port", type=int, default=DEFAULT_PORT)
     return parser
@@ -305,6 +315,7 @@ async def _amain(arguments: argparse.Namespace) -> int:
         size=arguments.size,
         stop=stop,
         live=arguments.live,
+        announce=arguments.announce,
     )
     if arguments.json == "-":
         print(report.as_json())

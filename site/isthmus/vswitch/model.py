@@ -90,21 +90,25 @@ class WireSpec:
 class Split:
     """The flows of ``source`` spread over ``targets`` by the client's address.
 
+    A target is ``(key, device)``: the key names the instance, so that both of its legs get the
+    same share of the clients.
     ``client`` says where the client's address stands in packets that arrive at ``source``:
     "src" on the way there, "dst" on the way back. Both directions then choose the same instance.
     ``buckets`` is a power of two; each bucket belongs to one target.
     """
 
     source: str
-    targets: tuple[str, ...]
+    targets: tuple[tuple[str, str], ...]
     client: str = "src"
     buckets: int = 16
 
     def __post_init__(self) -> None:
-        for device in (self.source, *self.targets):
+        for device in (self.source, *(device for _, device in self.targets)):
             check_device(device)
-        if not self.targets or len(set(self.targets)) != len(self.targets):
-            raise InvalidPanel(f"split of {self.source!r}: one or more different targets")
+        for column in zip(*self.targets, strict=True):
+            _refuse_twins(f"target in the split of {self.source!r}", list(column))
+        if not self.targets:
+            raise InvalidPanel(f"split of {self.source!r}: no targets")
         if self.client not in ("src", "dst"):
             raise InvalidPanel(f"split of {self.source!r}: client is 'src' or 'dst'")
         if not 2 <= self.buckets <= MAX_BUCKETS or self.buckets & (self.buckets - 1):

@@ -63,7 +63,7 @@ def _without_lost(panel: Panel, present: set[str]) -> Panel:
     """Let the living instances of a split take over the flows of one whose device is gone."""
     splits = []
     for split in panel.splits:
-        alive = tuple(target for target in split.targets if target in present)
+        alive = tuple(target for target in split.targets if target[1] in present)
         splits.append(replace(split, targets=alive) if alive else split)
     return replace(panel, splits=tuple(splits))
 

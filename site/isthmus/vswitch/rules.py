@@ -70,9 +70,10 @@ def deliveries(panel: Panel) -> dict[str, tuple[Rule, ...]]:
 def split_rules(split: Split) -> tuple[Rule, ...]:
     """Spread the buckets evenly over the targets, most of them staying when a target comes."""
     mask = split.buckets - 1
-    owners = _owners(split)
+    owners, devices = _owners(split), dict(split.targets)
     rules = []
-    for bucket, target in enumerate(owners):
+    for bucket, key in enumerate(owners):
+        target = devices[key]
         for place, version in enumerate((4, 6)):
             word = _CLIENT_WORD[(split.client, version)]
             match = (
@@ -80,21 +81,21 @@ def split_rules(split: Split) -> tuple[Rule, ...]:
                 f"match u32 0x{bucket:08x} 0x{mask:08x} at {word}"
             )
             rules.append(Rule(1 + bucket * 2 + place, match, target))
-    rules.append(Rule(CATCH_ALL, _MATCH_ALL, owners[0]))
+    rules.append(Rule(CATCH_ALL, _MATCH_ALL, devices[owners[0]]))
     return tuple(rules)
 
 
 def _owners(split: Split) -> list[str]:
     """Give each bucket to the target with the highest random weight (RFC 2991) that has room."""
-    room = dict.fromkeys(split.targets, -(-split.buckets // len(split.targets)))
+    room = {key: -(-split.buckets // len(split.targets)) for key, _ in split.targets}
     owners = []
     for bucket in range(split.buckets):
-        free = [target for target in split.targets if room[target]]
-        owner = max(free, key=lambda target: (_weight(bucket, target), target))
+        free = [key for key, left in room.items() if left]
+        owner = max(free, key=lambda key: (_weight(bucket, key), key))
         room[owner] -= 1
         owners.append(owner)
     return owners
 
 
-def _weight(bucket: int, target: str) -> bytes:
-    return hashlib.sha256(f"{bucket}/{target}".encode()).digest()
+def _weight(bucket: int, key: str) -> bytes:
+    return hashlib.sha256(f"{bucket}/{key}".encode()).digest()
