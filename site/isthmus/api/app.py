@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from isthmus.api.auth import Tokens
 from isthmus.api.desk import Desk
 from isthmus.api.errors import ApiError, Refused
-from isthmus.api.guard import Guard, error_response
+from isthmus.api.guard import Guard, error_response, internal
 from isthmus.api.routes import machines, v1
 from isthmus.api.service import Service, isthmus_version, trace_of
 from isthmus.api.settings import ApiSettings
@@ -76,12 +76,18 @@ def create_app(
     api.add_exception_handler(ApiError, _refused)
     api.add_exception_handler(HTTPException, _routed)
     api.add_exception_handler(RequestValidationError, _invalid)
+    api.add_exception_handler(Exception, _internal)
     return Application(api.state.service, api)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error_response(error, trace_of(request))
+
+
+async def _internal(request: Request, error: Exception) -> Response:
+    """The framework raises it again afterwards; the guard logs it."""
+    return error_response(internal(trace_of(request)), trace_of(request))
 
 
 async def _routed(request: Request, error: Exception) -> Response:

@@ -1,7 +1,8 @@
 """The outermost layer of the application: trace ids, limits, counters, and never a stack trace at a caller.
 
 A plain ASGI wrapper around everything else, so that whatever happens inside, every answer has the one error body, every
-request has a trace id that is in the log too, and every answer is counted.
+request has a trace id that is in the log too, and every answer is counted. Paths with percent signs are refused here:
+a server decodes ``acme%2Fshop`` before the router sees it, and names are never normalised (attacks 6 and 21).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from isthmus.api.errors import ApiError, OverLimit
+from isthmus.api.errors import ApiError, NotKnown, OverLimit
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +66,12 @@ class Guard:
         brought = headers.get("x-trace-id", "")
         trace_id = brought if _TRACE.fullmatch(brought) else self._new_id()
         scope.setdefault("state", {})["trace_id"] = trace_id
-        started = False
+        started = finished = False
 
         async def sending(message: Message) -> None:
-            nonlocal started
+            nonlocal started, finished
+            if message["type"] == "http.response.body":
+                finished = not message.get("more_body", False)
             if message["type"] == "http.response.start":
                 started = True
                 self._counters.count(scope["method"], message["status"])
@@ -79,27 +82,38 @@ class Guard:
             await send(message)
 
         try:
-            self._check_length(headers)
+            self._check(scope, headers)
             await self._app(scope, receive, sending)
         except ApiError as error:
             if started:
                 raise
             await error_response(error, trace_id)(scope, receive, sending)
         except Exception:
-            log.exception("request %s %s failed", scope["method"], trace_id)
-            if started:
-                raise
-            answer = ApiError(
-                "internal",
-                "this is a mistake in Isthmus, not in the request",
-                fix=f"report it with the trace id {trace_id}",
-            )
-            await error_response(answer, trace_id)(scope, receive, sending)
+            log.exception("request %s failed", trace_id)
+            if started and not finished:
+                raise  # half an answer is out: only a broken connection can say so
+            if not finished:
+                await error_response(internal(trace_id), trace_id)(scope, receive, sending)
 
-    def _check_length(self, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        if b"%" in scope.get("raw_path", b""):
+            raise NotKnown(
+                "not-found",
+                "no path of this API holds a percent sign",
+                fix="write names as they are: a-z 0-9 . _ -",
+            )
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length[:20]) > self._body_limit_bytes:
             raise too_large(self._body_limit_bytes)
+
+
+def internal(trace_id: str) -> ApiError:
+    """The answer to a caller when the mistake is ours."""
+    return ApiError(
+        "internal",
+        "this is a mistake in Isthmus, not in the request",
+        fix=f"report it with the trace id {trace_id}",
+    )
 
 
 def too_large(limit_bytes: int) -> OverLimit:

@@ -27,6 +27,7 @@ from isthmus.api.auth import DOOR, TCP, UNIX, Tokens, TokensRefused
 from isthmus.api.settings import ServeSettings, SettingsRefused, TcpDoor, load
 from isthmus.contract import utc_seconds
 from isthmus.kv.etcd import EtcdStore
+from isthmus.kv.port import KeyValueStore
 
 log = logging.getLogger(__name__)
 
@@ -124,10 +125,20 @@ def _server(app: ASGIApp, kind: str, door: TcpDoor | None = None) -> _Server:
 
 
 async def serve(settings: ServeSettings, *, stop: asyncio.Event) -> None:
-    """Serve until ``stop`` is set; raises CannotServe."""
+    """Serve the etcd of ``settings`` until ``stop`` is set; raises CannotServe."""
+    store = EtcdStore.connect(settings.store)
+    try:
+        await serve_store(settings, store, stop=stop)
+    finally:
+        await store.aclose()
+
+
+async def serve_store(
+    settings: ServeSettings, store: KeyValueStore, *, stop: asyncio.Event
+) -> None:
+    """Serve ``store``, whatever it is, until ``stop`` is set; raises CannotServe."""
     check_tokens(settings)
     listener = open_unix_socket(settings.socket_path)
-    store = EtcdStore.connect(settings.store)
     try:
         app = create_app(
             settings.tier,
@@ -147,7 +158,6 @@ async def serve(settings: ServeSettings, *, stop: asyncio.Event) -> None:
     finally:
         listener.close()
         settings.socket_path.unlink(missing_ok=True)
-        await store.aclose()
 
 
 def check_tokens(settings: ServeSettings) -> None:
