@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtensionOID
@@ -23,7 +22,7 @@ from cryptography.x509.oid import ExtensionOID
 from isthmus.identity import SKEW_S, Identity, TrustDomain, Usage, Validity
 from isthmus.trust.ca import USAGE_OIDS, signed_by
 from isthmus.trust.errors import BundleRefused, PeerRefused
-from isthmus.trust.names import identity_of, validity_of
+from isthmus.trust.names import UNREADABLE, UNREADABLE_EXTENSIONS, identity_of, validity_of
 from isthmus.trust.revocation import NONE_REVOKED, RevocationList
 
 MAX_CHAIN_BYTES: Final = 32 * 1024
@@ -71,7 +70,7 @@ class TrustBundles:
         for domain, text in bundles.items():
             try:
                 roots[domain] = tuple(x509.load_pem_x509_certificates(text))
-            except ValueError:
+            except UNREADABLE:
                 raise BundleRefused("PEM", domain, "certificates in PEM, at least one") from None
         return cls(version, roots)
 
@@ -154,7 +153,7 @@ def _load(pem_chain: bytes) -> list[x509.Certificate]:
         )
     try:
         given = x509.load_pem_x509_certificates(pem_chain)
-    except ValueError:
+    except UNREADABLE:
         raise PeerRefused("malformed", "not a chain of PEM certificates") from None
     chain = list(dict.fromkeys(given))  # a TLS library may repeat the leaf in its chain
     if len(chain) > MAX_CHAIN:
@@ -278,7 +277,7 @@ def _check_root(root: x509.Certificate) -> None:
 def _check_key(certificate: x509.Certificate) -> None:
     try:
         key, hashed = certificate.public_key(), certificate.signature_hash_algorithm
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise PeerRefused("weak-key", "an unknown kind of key or signature") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
         raise PeerRefused("weak-key", "keys are EC on P-256 or P-384")
@@ -290,7 +289,7 @@ def _extensions(certificate: x509.Certificate) -> x509.Extensions:
     """All extensions; an unreadable one, or a critical one we do not understand, refuses."""
     try:
         extensions = certificate.extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except UNREADABLE_EXTENSIONS as error:
         raise PeerRefused("malformed", f"extensions: {error}") from None
     for extension in extensions:
         if extension.critical and extension.oid not in _UNDERSTOOD:

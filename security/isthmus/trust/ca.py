@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -35,6 +35,7 @@ from isthmus.identity import (
 )
 from isthmus.identity.profiles import LOCALHOST
 from isthmus.trust.errors import IssueRefused
+from isthmus.trust.names import UNREADABLE
 
 PrivateKey = ec.EllipticCurvePrivateKey
 PublicKey = ec.EllipticCurvePublicKey
@@ -194,7 +195,7 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     """True when the key of ``issuer`` made the signature on ``certificate`` and the names agree."""
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except (*UNREADABLE, InvalidSignature):
         return False
     return True
 
@@ -225,7 +226,7 @@ def _read_csr(csr_pem: bytes) -> tuple[PublicKey, list[str]]:
         csr = x509.load_pem_x509_csr(csr_pem)
         good = csr.is_signature_valid
         found = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, TypeError, x509.ExtensionNotFound, UnsupportedAlgorithm) as bad:
+    except (*UNREADABLE, x509.ExtensionNotFound) as bad:
         reason = "a PEM request signed by its own P-256 key, with one URI name"
         raise IssueRefused("signing request", type(bad).__name__, reason) from None
     if not good:

@@ -11,12 +11,22 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from isthmus.identity import Identity, IdentityRefused, Validity, visible
 from isthmus.trust.errors import PeerRefused
 
 LEAF_PROPERTY: Final = "x509_pem_cert"
 CHAIN_PROPERTY: Final = "x509_pem_cert_chain"
+UNREADABLE: Final = (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm)
+"""All that the parser below raises for foreign bytes; its tree has no common base (found by
+fuzzing).
+"""
+UNREADABLE_EXTENSIONS: Final = (
+    *UNREADABLE,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def identity_of(leaf: x509.Certificate) -> Identity:
@@ -39,7 +49,7 @@ def uris_of(leaf: x509.Certificate) -> list[str]:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except UNREADABLE_EXTENSIONS as error:
         raise PeerRefused("malformed", f"alternative names: {error}") from None
     return names.get_values_for_type(x509.UniformResourceIdentifier)
 

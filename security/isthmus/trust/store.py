@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from isthmus.identity import AUTHORITY_ROTATION, LeafRequest, Stage, TrustDomain, stage
 from isthmus.trust import ca, files, workload
 from isthmus.trust.errors import FileRefused, IssueRefused
-from isthmus.trust.names import uris_of, validity_of
+from isthmus.trust.names import UNREADABLE, uris_of, validity_of
 
 ROOT: Final = "root"
 NEXT: Final = "root-next"
@@ -227,7 +227,7 @@ def _read(place: Path) -> tuple[x509.Certificate, ca.PrivateKey]:
     try:
         certificate = x509.load_pem_x509_certificate(files.read_public(place / workload.CERT))
         key = serialization.load_pem_private_key(files.read_secret(place / workload.KEY), None)
-    except ValueError:
+    except UNREADABLE:
         raise FileRefused(place, "key or certificate is not PEM", "restore it") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise FileRefused(place / workload.KEY, "not an EC key", "restore it")

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from isthmus.identity import LEAF_ROTATION, Identity, LeafRequest, Stage, Validity, stage
 from isthmus.trust import ca, files
 from isthmus.trust.errors import FileRefused, PeerRefused
-from isthmus.trust.names import identity_of, validity_of
+from isthmus.trust.names import UNREADABLE, identity_of, validity_of
 
 KEY: Final = "key.pem"
 CERT: Final = "cert.pem"
@@ -158,7 +158,7 @@ def load(directory: Path) -> KeyAndCert:
         key = serialization.load_pem_private_key(key_bytes, password=None)
         leaf = x509.load_pem_x509_certificate(cert_pem)
         identity = identity_of(leaf)
-    except (ValueError, TypeError):
+    except UNREADABLE:
         raise FileRefused(directory, "key or certificate is not PEM", _RE_ENROLL) from None
     except PeerRefused as refused:
         raise FileRefused(place / CERT, refused.detail, _RE_ENROLL) from None
