@@ -172,6 +172,10 @@ class OneNode:
         assert state.phase == "running", state
         return state.legs["in"], state.legs["out"]
 
+    async def reattach(self, name: str) -> str:
+        """Ensure a customer's attachment again and return its device."""
+        return (await self.fabric.ensure_attachment(AttachmentSpec(name, "h1"))).device
+
     async def netns_of(self, instance_id: str) -> str:
         """The namespace of an instance."""
         for state in await self.compute.list_instances():
