@@ -24,6 +24,13 @@ def _script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
+@pytest.fixture(autouse=True)
+def _no_outer_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests are themselves run by make: its wishes are not meant for the runs inside."""
+    for variable in ("PYTEST_ARGS", "PYTEST_ADDOPTS", "STAGES", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        monkeypatch.delenv(variable, raising=False)
+
+
 # ---- make
 
 
