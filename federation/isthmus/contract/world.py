@@ -65,12 +65,14 @@ class PlacedSegment(Body):
 
 
 class Placement(Body):
-    """Where a chain goes: decided by the placer, the reservation of its capacity at the same time."""
+    """Where a chain goes: decided by the placer, the reservation of its capacity at the same time. ``routes`` has one
+    list of sites per hop."""
 
     epoch: int = Field(ge=1)
     functions: tuple[PlacedFunction, ...]
     wires: tuple[PlacedWire, ...] = ()
     segments: tuple[PlacedSegment, ...]
+    routes: tuple[tuple[Name, ...], ...] = ()
     latency_us: int = 0
     latency_budget_us: int = 0
     bandwidth_kbps: int = 0

@@ -1,1 +1,1 @@
-"""See the module docstrings."""
+"""The global tier: the same pattern one level up; its infrastructure is the sites (DESIGN section 7)."""

@@ -20,13 +20,13 @@ from isthmus.kv.admin import EtcdAdmin
 from isthmus.kv.etcd import EtcdStore
 from isthmus.kv.settings import EtcdSettings
 from isthmus.microcontroller import Microcontroller, Runner, Surroundings
+from isthmus.microcontroller.janitor import Janitor
 from isthmus.site.chaining import Chaining
 from isthmus.site.configurator import Configurator
 from isthmus.site.credentials import Credentials
 from isthmus.site.edges import AuthoritySigner, EtcdUsers, FileShares
 from isthmus.site.healer import Healer
 from isthmus.site.intake import Delegation, Intake
-from isthmus.site.janitor import Janitor
 from isthmus.site.launcher import Launcher
 from isthmus.site.monitor import Monitor
 from isthmus.site.placer import Placer

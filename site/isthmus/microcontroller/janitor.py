@@ -1,4 +1,4 @@
-"""The janitor: bounded retention of events and explanations; not by a lease each (DESIGN section 4)."""
+"""The janitor of either tier: bounded retention of events; not by a lease each (DESIGN section 4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from isthmus.contract.families import EVENTS
-from isthmus.microcontroller import Context, Traits
+from isthmus.microcontroller.controller import Context, Traits
 
 ITEM = "*events"
 

@@ -1,0 +1,113 @@
+"""The global tier's intake: checks what the carrier's users ask for against what is registered (DESIGN section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from isthmus.contract.chain import ChainSpec, Explanation
+from isthmus.contract.families import G_EXPLAIN, G_INTENTS, G_REQUESTS, G_SITES
+from isthmus.contract.world import Intent
+from isthmus.microcontroller import Context, Traits
+
+SITES = "*sites"
+
+
+class Refused(Exception):
+    """The request cannot become an intent; names field, value and fix."""
+
+    def __init__(self, constraint: str, message: str) -> None:
+        super().__init__(message)
+        self.constraint = constraint
+
+
+@dataclass(slots=True)
+class Intake:
+    """Work items are ``<tenant>/<chain>``."""
+
+    component: str = "intake"
+    traits: Traits = field(default_factory=Traits)
+
+    @property
+    def watches(self) -> Sequence[str]:
+        """Requests, registered sites, and what it writes itself."""
+        return (
+            G_REQUESTS.prefix(),
+            G_SITES.prefix(),
+            G_INTENTS.prefix(),
+            G_EXPLAIN.prefix(component=self.component),
+        )
+
+    def items_for(self, key: str) -> Iterable[str]:
+        """The chain; a new site may make refused requests possible."""
+        for family in (G_REQUESTS, G_INTENTS, G_EXPLAIN):
+            values = family.parse(key)
+            if values is not None:
+                yield f"{values['tenant']}/{values['chain']}"
+                return
+        if G_SITES.parse(key) is not None:
+            yield SITES
+
+    async def reconcile(self, item: str, context: Context) -> float | None:
+        """Admit or refuse one request."""
+        if item == SITES:
+            for known in list(context.state.items(G_REQUESTS)):
+                await self._settle(known.variables["tenant"], known.variables["chain"], context)
+            return None
+        tenant, _, chain = item.partition("/")
+        await self._settle(tenant, chain, context)
+        return None
+
+    async def _settle(self, tenant: str, chain: str, context: Context) -> None:
+        request = context.state.get(G_REQUESTS, tenant=tenant, chain=chain)
+        intent_key = G_INTENTS.key(tenant=tenant, chain=chain)
+        explain_key = G_EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)
+        if request is None:
+            await context.writer.delete(intent_key)
+            await context.writer.delete(explain_key)
+            return
+        try:
+            self._check(request.spec, context)
+        except Refused as refusal:
+            explanation = Explanation(
+                decision="refused", constraint=refusal.constraint, reason=str(refusal)
+            )
+            if await context.writer.put(explain_key, explanation):
+                await context.event("refused", f"{tenant}/{chain}", str(refusal), "warning")
+            return
+        await context.writer.put(intent_key, Intent(spec=request.spec))
+        await context.writer.put(
+            explain_key,
+            Explanation(decision="accepted", reason=f"{len(request.spec.functions)} functions"),
+        )
+
+    def _check(self, spec: ChainSpec, context: Context) -> None:
+        sites = {
+            known.variables["site"]: known.envelope.body for known in context.state.items(G_SITES)
+        }
+        for name, endpoint in (("ingress", spec.ingress), ("egress", spec.egress)):
+            if endpoint.site is None:
+                raise Refused(
+                    "site", f"{name}.site is missing; at the global tier name one of {_list(sites)}"
+                )
+            site = sites.get(endpoint.site)
+            if site is None:
+                raise Refused(
+                    "site",
+                    f"{name}.site {endpoint.site!r} is not registered; there are: {_list(sites)}",
+                )
+            if endpoint.attachment not in site.attachments:
+                raise Refused(
+                    "attachment",
+                    f"{name}.attachment {endpoint.attachment!r} is not at {endpoint.site}; "
+                    f"there are: {_list(site.attachments)}",
+                )
+        for name in spec.constraints.sites:
+            if name not in sites:
+                raise Refused(
+                    "site", f"constraints.sites names {name!r}, registered are: {_list(sites)}"
+                )
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,179 @@
+"""Wiring: turns placements into what each site is asked to carry, and joins the wires between sites (DESIGN section 7).
+
+It claims a VXLAN network identifier per wire by compare-and-swap, writes each site's segment to its outbox, and passes
+each end's address to the other end as the sites report them. Two sites never learn more of each other than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from isthmus.contract.chain import Segment, SegmentIntent, WirePeer, WireRef
+from isthmus.contract.families import (
+    G_INTENTS,
+    G_OUTBOX_INTENTS,
+    G_OUTBOX_WIRES,
+    G_PLACEMENTS,
+    G_REMOTE,
+    G_SITES,
+    G_VNIS,
+    G_WIRES,
+)
+from isthmus.contract.scopes import site_wire_prefix
+from isthmus.contract.world import PlacedWire, Placement, VniClaim, Wire
+from isthmus.microcontroller import Context, Traits
+from isthmus.policy.keys import ROOT
+
+FIRST_VNI = 1000
+"""Numbers below are left to whoever set up wires by hand before us."""
+LAST_VNI = 2**24 - 1
+
+
+@dataclass(slots=True)
+class Wiring:
+    """Work items are ``<tenant>/<chain>``."""
+
+    component: str = "wiring"
+    traits: Traits = field(default_factory=Traits)
+
+    @property
+    def watches(self) -> Sequence[str]:
+        """Placements, what sites report of their wire ends, and what it writes itself."""
+        families = (G_PLACEMENTS, G_INTENTS, G_WIRES, G_VNIS, G_SITES)
+        return (*(family.prefix() for family in families), f"{ROOT}outbox/", G_REMOTE.prefix())
+
+    def items_for(self, key: str) -> Iterable[str]:
+        """The chain; a reported end is found by its wire."""
+        for family in (G_PLACEMENTS, G_OUTBOX_INTENTS):
+            values = family.parse(key)
+            if values is not None:
+                yield f"{values['tenant']}/{values['chain'].partition('.')[0]}"
+                yield f"{values['tenant']}/{values['chain']}"
+                return
+        remote = G_REMOTE.parse(key)
+        if remote is not None and remote["rest"].startswith("summary/wires/"):
+            yield f"@{remote['rest'].rsplit('/', 1)[1]}"
+        elif (values := G_WIRES.parse(key)) is not None:
+            yield f"@{values['wire']}"
+
+    async def reconcile(self, item: str, context: Context) -> float | None:
+        """Settle one chain's segments and wires."""
+        if item.startswith("@"):
+            wire = context.state.get(G_WIRES, wire=item[1:])
+            if wire is None:
+                return None
+            tenant, chain = wire.tenant, wire.chain
+        else:
+            tenant, _, chain = item.partition("/")
+        placement = context.state.get(G_PLACEMENTS, tenant=tenant, chain=chain)
+        if placement is None:
+            await self._withdraw(tenant, chain, set(), context)
+            return None
+        wires = {
+            placed.wire: await self._wire(tenant, chain, placed, context)
+            for placed in placement.wires
+        }
+        kept = await self._segments(placement, wires, context)
+        for wire in wires.values():
+            kept |= await self._exchange(wire, context)
+        await self._withdraw(tenant, chain, kept | set(wires), context)
+        return None
+
+    async def _wire(self, tenant: str, chain: str, placed: PlacedWire, context: Context) -> Wire:
+        known = context.state.get(G_WIRES, wire=placed.wire)
+        vni = known.vni if known is not None else await self._claim(placed.wire, context)
+        wire = Wire(
+            wire=placed.wire,
+            vni=vni,
+            tenant=tenant,
+            chain=chain,
+            left_site=placed.left_site,
+            right_site=placed.right_site,
+            left_address=self._address(placed.left_site, placed.wire, context),
+            right_address=self._address(placed.right_site, placed.wire, context),
+        )
+        await context.writer.put(G_WIRES.key(wire=placed.wire), wire)
+        return wire
+
+    @staticmethod
+    def _address(site: str, wire: str, context: Context) -> str:
+        end = context.state.body(f"{site_wire_prefix(site)}{wire}", WirePeer)
+        return end.address if end is not None else ""
+
+    @staticmethod
+    async def _claim(wire: str, context: Context) -> int:
+        """The lowest free number, ours from now on; a claim left by an earlier life is found again."""
+        taken: dict[int, str] = {
+            int(known.variables["number"]): known.envelope.body.wire
+            for known in context.state.items(G_VNIS)
+        }
+        for number, owner in taken.items():
+            if owner == wire:
+                return number
+        number = next(n for n in range(FIRST_VNI, LAST_VNI) if n not in taken)
+        await context.writer.put(G_VNIS.key(number=str(number)), VniClaim(wire=wire))
+        return number
+
+    async def _segments(
+        self, placement: Placement, wires: dict[str, Wire], context: Context
+    ) -> set[str]:
+        kept = set()
+        for placed in placement.segments:
+            segment: Segment = placed.segment
+            refs = tuple(
+                WireRef(wire=end.name, vni=wires[end.name].vni)
+                for end in (segment.left, segment.right)
+                if end.kind == "wire"
+            )
+            key = G_OUTBOX_INTENTS.key(site=placed.site, tenant=segment.tenant, chain=segment.chain)
+            kept.add(key)
+            wish = SegmentIntent(segment=segment.model_copy(update={"wires": refs}))
+            await context.writer.put(key, wish)
+        return kept
+
+    @staticmethod
+    async def _exchange(wire: Wire, context: Context) -> set[str]:
+        """Each end learns the other's address, as soon as it is known."""
+        kept = set()
+        for site, address in (
+            (wire.left_site, wire.right_address),
+            (wire.right_site, wire.left_address),
+        ):
+            key = G_OUTBOX_WIRES.key(site=site, wire=wire.wire)
+            kept.add(key)
+            if address:
+                peer = WirePeer(
+                    wire=wire.wire, vni=wire.vni, address=address, udp_port=wire.udp_port
+                )
+                await context.writer.put(key, peer)
+        return kept
+
+    async def _withdraw(self, tenant: str, chain: str, kept: set[str], context: Context) -> None:
+        """Take back what this chain no longer needs: segments, wires, far ends, numbers."""
+        for known in list(context.state.items(G_WIRES)):
+            wire = known.envelope.body
+            if (wire.tenant, wire.chain) != (tenant, chain) or wire.wire in kept:
+                continue
+            for site in (wire.left_site, wire.right_site):
+                await context.writer.delete(G_OUTBOX_WIRES.key(site=site, wire=wire.wire))
+            await context.writer.delete(G_VNIS.key(number=str(wire.vni)))
+            await context.writer.delete(known.key)
+        for site in list(context.state.items(G_SITES)):
+            prefix = G_OUTBOX_INTENTS.prefix(site=site.variables["site"], tenant=tenant)
+            for key in context.state.keys(prefix):
+                values = G_OUTBOX_INTENTS.parse(key)
+                if values is None or key in kept:
+                    continue
+                if self._chain_of(tenant, values["chain"], context) == chain:
+                    await context.writer.delete(key)
+
+    @staticmethod
+    def _chain_of(tenant: str, name: str, context: Context) -> str:
+        """The chain a segment's name belongs to: its own, or the one before the number of its visit."""
+        if context.state.get(G_PLACEMENTS, tenant=tenant, chain=name) is not None:
+            return name
+        base, dot, visit = name.rpartition(".")
+        if dot and visit.isdigit() and int(visit) > 1:
+            return base
+        return name
