@@ -26,7 +26,8 @@ def options(settings: EtcdSettings) -> list[tuple[str, Any]]:
         ("grpc.keepalive_time_ms", settings.keepalive_time_ms),
         ("grpc.keepalive_timeout_ms", settings.keepalive_timeout_ms),
         ("grpc.http2.ping_timeout_ms", settings.ping_timeout_ms),
-        ("grpc.keepalive_permit_without_calls", 1),
+        # etcd counts pings of an idle connection as abuse (GOAWAY too_many_pings): only with calls.
+        ("grpc.keepalive_permit_without_calls", 0),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),

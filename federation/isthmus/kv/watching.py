@@ -81,48 +81,75 @@ class Watching:
             return
 
     async def _follow(self) -> AsyncGenerator[WatchBatch, None]:
-        """One connection's worth of batches; ends or raises Unavailable when it is lost."""
+        """One connection's worth of batches; raises Unavailable when it is lost."""
         await self._calls.metadata()
-        stream = _Stream(self._calls, self._what, str(self._keys))
+        stream = await self._stand()
         try:
-            await stream.open(self._create_request())
-            created = await stream.read()
-            await self._check_created(created)
-            yield self._standing(created)
+            resumed, self._resumed = self._resumed, True
+            yield WatchBatch(self._next_revision - 1, (), resumed)
             gathered: list[wire.Event] = []
             while True:
                 message = await stream.read()
                 self._check_canceled(message)
-                gathered.extend(message.events)
+                gathered.extend(
+                    one for one in message.events if one.kv.mod_revision >= self._next_revision
+                )
                 if gathered and not message.fragment:
                     yield self._batch(gathered)
                     gathered = []
         finally:
             stream.close()
 
-    def _create_request(self) -> wire.WatchRequest:
-        return wire.WatchRequest(
-            create_request=wire.WatchCreateRequest(
-                key=self._keys.start,
-                range_end=self._keys.end,
-                start_revision=self._next_revision,
-                fragment=self._fragment,
-            )
-        )
+    async def _stand(self) -> _Stream:
+        """A stream on which nothing from ``next_revision`` on is missing.
 
-    async def _check_created(self, created: wire.WatchResponse) -> None:
-        self._check_canceled(created)
-        store_revision = created.header.revision
-        if self._cluster_id and created.header.cluster_id != self._cluster_id:
+        First from "now": when the store stands right before ``next_revision``, that is enough, and
+        signs of life work at once (a watch from a revision that has not happened yet gets none, so
+        that on an idle store it could not be told from a dead one). Its answer's revision was read
+        after the watch stood, so what is older may still come and is dropped.
+        """
+        stream, store_revision = await self._open(0)
+        if not self._next_revision:
+            self._next_revision = store_revision + 1
+        if store_revision >= self._next_revision:
+            stream.close()
+            stream, store_revision = await self._open(self._next_revision)
+        if store_revision < self._next_revision - 1:
+            stream.close()
+            await self._check_went_back()
+        return stream
+
+    async def _open(self, start_revision: int) -> tuple[_Stream, int]:
+        """A stream whose watch was created, and the store's revision just after."""
+        stream = _Stream(self._calls, self._what, str(self._keys))
+        try:
+            await stream.open(
+                wire.WatchRequest(
+                    create_request=wire.WatchCreateRequest(
+                        key=self._keys.start,
+                        range_end=self._keys.end,
+                        start_revision=start_revision,
+                        fragment=self._fragment,
+                    )
+                )
+            )
+            created = await stream.read()
+            self._check_canceled(created)
+            self._check_same_store(created.header)
+        except BaseException:
+            stream.close()
+            raise
+        return stream, created.header.revision
+
+    def _check_same_store(self, header: wire.Header) -> None:
+        if self._cluster_id and header.cluster_id != self._cluster_id:
             raise self._counted(
                 FutureRevision(
                     f"{self._what}: another store answers under the same address",
-                    revision=store_revision,
+                    revision=header.revision,
                 )
             )
-        self._cluster_id = created.header.cluster_id
-        if store_revision < self._next_revision - 1:
-            await self._check_went_back()
+        self._cluster_id = header.cluster_id
 
     async def _check_went_back(self) -> None:
         """The answering member is behind us: it lags, or the whole store was restored from a backup."""
@@ -161,12 +188,6 @@ class Watching:
     def _counted(self, error: StoreError) -> StoreError:
         self._calls.count(error)
         return error
-
-    def _standing(self, created: wire.WatchResponse) -> WatchBatch:
-        if not self._next_revision:
-            self._next_revision = created.header.revision + 1
-        resumed, self._resumed = self._resumed, True
-        return WatchBatch(self._next_revision - 1, (), resumed)
 
     def _batch(self, messages: Iterable[wire.Event]) -> WatchBatch:
         events: tuple[Event, ...] = tuple(event(message) for message in messages)
