@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from isthmus.contract.envelope import Stamp
@@ -21,6 +22,8 @@ from isthmus.kv.memory import MemoryStore
 from isthmus.kv.port import KeyValueStore
 from isthmus.policy.quotas import Quota
 from isthmus.policy.scopes import Scope
+
+from tests.support import eventually
 
 SITE, HUB = "paris", "global"
 FAST = LinkLimits(beat_s=0.1, lost_after_s=2.0, proof_every_s=0.1, cursor_every_s=0.05)
@@ -134,6 +137,32 @@ async def wire(
         yield made
     finally:
         await made.kill()
+
+
+async def until(condition: Callable[[], object], what: str, *, timeout_s: float = 20.0) -> None:
+    """:func:`tests.support.eventually` for conditions whose value nobody needs."""
+
+    async def holds() -> bool:
+        value = condition()
+        return bool(await value if inspect.isawaitable(value) else value)
+
+    reached: bool = await eventually(holds, what, timeout_s=timeout_s)
+    assert reached
+
+
+async def holds_exactly(held: Awaitable[dict[str, bytes]], expected: dict[str, bytes]) -> bool:
+    """Exactly these keys and values."""
+    return await held == expected
+
+
+async def holds_keys(held: Awaitable[dict[str, bytes]], count: int) -> bool:
+    """So many keys."""
+    return len(await held) == count
+
+
+async def holds_value(held: Awaitable[dict[str, bytes]], key: str, value: bytes) -> bool:
+    """This key with this value."""
+    return (await held).get(key) == value
 
 
 async def below(store: KeyValueStore, prefix: str) -> dict[str, bytes]:

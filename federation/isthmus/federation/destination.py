@@ -23,6 +23,7 @@ from isthmus.kv.port import Compare, Delete, KeyValueStore, Operation, Put, Targ
 from isthmus.policy.keys import under
 
 SESSION, CURSOR, SYNCED = "meta.session", "meta.cursor", "meta.synced"
+QUARANTINE = "meta.quarantine"
 TXN_BYTES = 512 * 1024
 """Of keys and values in one write; etcd refuses requests over 1.5 MiB."""
 
@@ -75,7 +76,11 @@ class Destination:
 
     async def open(self) -> tuple[DigestMap, pb.Token | None, bool]:
         """Take over the peer's sub-tree: what is there, the resume token, whether it was ever synced."""
-        await self._store.put(self._root + SESSION, self._session)
+        takeover: tuple[Operation, ...] = (
+            Put(self._root + SESSION, self._session),
+            Delete(self._root + QUARANTINE),
+        )
+        await self._store.txn(Txn((), takeover))
         known, token, synced = DigestMap(), None, False
         async for _, entries in self._store.stream_snapshot(self._root):
             for entry in entries:
@@ -152,3 +157,17 @@ def _token(value: bytes) -> pb.Token | None:
         nonce_revision=body.nonce_revision,
         nonce=body.nonce,
     )
+
+
+class Quarantine(Body):
+    """The peer lost its right to the link: what is held of it is not to be relied on."""
+
+    reason: str
+
+
+async def quarantine(
+    store: KeyValueStore, peer: str, reason: str, *, stamp: Stamp, as_of: float
+) -> None:
+    """Mark everything held of ``peer``; the next link of it that opens takes the mark away."""
+    key = import_root(peer) + QUARANTINE
+    await store.put(key, seal(Quarantine(reason=reason), stamp, as_of=as_of))

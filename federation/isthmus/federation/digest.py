@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Final
 from zlib import crc32
 
-from isthmus.contract.scopes import ExportRoot
+from isthmus.contract.scopes import ExportRoot, import_root
 from isthmus.kv.port import KeyValueStore
 from isthmus.policy.scopes import Scope, Verb
 
@@ -139,3 +139,8 @@ async def _read(store: KeyValueStore, root: ExportRoot) -> list[tuple[str, bytes
 
 def _in(scope: Scope | None, relative: str) -> bool:
     return scope is None or bool(scope.decide(Verb.PUT, relative))
+
+
+def imported(peer: str) -> tuple[ExportRoot, ...]:
+    """What a store holds of ``peer``, as :func:`digest` is asked for it."""
+    return (ExportRoot(import_root(peer), ""),)

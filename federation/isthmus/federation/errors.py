@@ -66,10 +66,13 @@ class LinkLost(FederationError):
 
 
 class CutOff(FederationError):
-    """We ended it: the peer's right to the link is over."""
+    """We ended it: the peer's right to the link is over. ``code``: expired, revoked, ..."""
 
-    code = "cut-off"
     retryable = False
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Superseded(FederationError):

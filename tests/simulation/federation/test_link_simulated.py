@@ -8,13 +8,16 @@ import pytest
 from tests.federation_support import (
     HUB,
     SITE,
+    holds_exactly,
+    holds_keys,
+    holds_value,
     intents_at_site,
     outbox,
     summary,
     summary_at_hub,
+    until,
     wire,
 )
-from tests.support import eventually
 
 from isthmus.contract.scopes import ExportRoot, import_root, site_exports, tier_exports
 from isthmus.federation.destination import synced_key
@@ -31,11 +34,12 @@ async def test_first_copy_then_changes_then_deletions_cross_both_ways() -> None:
     await site.put("/isthmus/v1/summary/site", b"totals")
     await site.put(summary("chains/acme/web"), b"up")
     async with wire(site, hub):
-        await eventually(
-            lambda: _is(intents_at_site(site), {"intents/acme/web": b"one"}), "intent arrives"
+        await until(
+            lambda: holds_exactly(intents_at_site(site), {"intents/acme/web": b"one"}),
+            "intent arrives",
         )
-        await eventually(
-            lambda: _is(
+        await until(
+            lambda: holds_exactly(
                 summary_at_hub(hub), {"summary/site": b"totals", "summary/chains/acme/web": b"up"}
             ),
             "summary arrives",
@@ -43,12 +47,15 @@ async def test_first_copy_then_changes_then_deletions_cross_both_ways() -> None:
         await hub.put(outbox("intents/acme/web"), b"two")
         await hub.put(outbox("wires/w-1"), b"wire")
         await site.delete(summary("chains/acme/web"))
-        await eventually(
-            lambda: _is(intents_at_site(site), {"intents/acme/web": b"two", "wires/w-1": b"wire"}),
+        await until(
+            lambda: holds_exactly(
+                intents_at_site(site), {"intents/acme/web": b"two", "wires/w-1": b"wire"}
+            ),
             "changes arrive",
         )
-        await eventually(
-            lambda: _is(summary_at_hub(hub), {"summary/site": b"totals"}), "deletion arrives"
+        await until(
+            lambda: holds_exactly(summary_at_hub(hub), {"summary/site": b"totals"}),
+            "deletion arrives",
         )
 
 
@@ -57,7 +64,7 @@ async def test_synced_marker_tells_empty_from_not_yet() -> None:
     site, hub = MemoryStore(), MemoryStore()
     assert await site.get(synced_key(HUB)) is None
     async with wire(site, hub):
-        await eventually(lambda: site.get(synced_key(HUB)), "marker although the outbox is empty")
+        await until(lambda: site.get(synced_key(HUB)), "marker although the outbox is empty")
 
 
 async def test_cut_link_resumes_with_changes_and_deletions_only() -> None:
@@ -66,17 +73,17 @@ async def test_cut_link_resumes_with_changes_and_deletions_only() -> None:
     for number in range(300):
         await hub.put(outbox(f"intents/acme/c{number}"), b"old")
     async with wire(site, hub) as link:
-        await eventually(lambda: _size(intents_at_site(site), 300), "first copy")
-        await eventually(lambda: site.get(import_root(HUB) + "meta.cursor"), "cursor written")
+        await until(lambda: holds_keys(intents_at_site(site), 300), "first copy")
+        await until(lambda: site.get(import_root(HUB) + "meta.cursor"), "cursor written")
         ends = await link.cut()
         assert all(isinstance(end, LinkLost) for end in ends)
         await hub.put(outbox("intents/acme/c1"), b"new")
         await hub.delete(outbox("intents/acme/c2"))
         link.join()
-        await eventually(
-            lambda: _value(intents_at_site(site), "intents/acme/c1", b"new"), "change arrives"
+        await until(
+            lambda: holds_value(intents_at_site(site), "intents/acme/c1", b"new"), "change arrives"
         )
-        await eventually(lambda: _size(intents_at_site(site), 299), "deletion arrives")
+        await until(lambda: holds_keys(intents_at_site(site), 299), "deletion arrives")
         status = link.site.status()
         assert status.resyncs == 0
         assert status.items_received < 10, "a resume must not copy the set again"
@@ -88,8 +95,8 @@ async def test_compaction_during_a_cut_leads_to_a_resync_without_blanking() -> N
     for number in range(50):
         await hub.put(outbox(f"intents/acme/c{number}"), b"old")
     async with wire(site, hub) as link:
-        await eventually(lambda: _size(intents_at_site(site), 50), "first copy")
-        await eventually(lambda: site.get(import_root(HUB) + "meta.cursor"), "cursor written")
+        await until(lambda: holds_keys(intents_at_site(site), 50), "first copy")
+        await until(lambda: site.get(import_root(HUB) + "meta.cursor"), "cursor written")
         await link.cut()
         await hub.delete(outbox("intents/acme/c7"))
         for _ in range(5):
@@ -98,8 +105,8 @@ async def test_compaction_during_a_cut_leads_to_a_resync_without_blanking() -> N
         deleted = asyncio.create_task(_deletions(site, until="intents/acme/c7"))
         link.join()
         assert await deleted == ["intents/acme/c7"]
-        await eventually(
-            lambda: _value(intents_at_site(site), "intents/acme/c8", b"new"), "change arrives"
+        await until(
+            lambda: holds_value(intents_at_site(site), "intents/acme/c8", b"new"), "change arrives"
         )
         assert link.site.status().resyncs == 1
         assert len(await intents_at_site(site)) == 49
@@ -111,16 +118,17 @@ async def test_restored_source_is_noticed_by_its_nonce() -> None:
     await hub.put(outbox("intents/acme/kept"), b"kept")
     backup = hub.backup()
     async with wire(site, hub) as link:
-        await eventually(lambda: _size(intents_at_site(site), 1), "first copy")
+        await until(lambda: holds_keys(intents_at_site(site), 1), "first copy")
         await hub.put(outbox("intents/acme/ghost"), b"was never backed up")
-        await eventually(lambda: _size(intents_at_site(site), 2), "ghost arrives")
+        await until(lambda: holds_keys(intents_at_site(site), 2), "ghost arrives")
         await link.cut()
         hub.restore(backup)
         for number in range(50):
             await hub.put("/isthmus/v1/elsewhere", str(number).encode())
         link.join()
-        await eventually(
-            lambda: _is(intents_at_site(site), {"intents/acme/kept": b"kept"}), "ghost goes"
+        await until(
+            lambda: holds_exactly(intents_at_site(site), {"intents/acme/kept": b"kept"}),
+            "ghost goes",
         )
         assert link.site.status().resyncs == 1
 
@@ -131,14 +139,16 @@ async def test_source_restored_under_an_open_link() -> None:
     await hub.put(outbox("intents/acme/kept"), b"kept")
     backup = hub.backup()
     async with wire(site, hub) as link:
-        await eventually(lambda: _size(intents_at_site(site), 1), "first copy")
+        await until(lambda: holds_keys(intents_at_site(site), 1), "first copy")
         await hub.put(outbox("intents/acme/ghost"), b"was never backed up")
-        await eventually(lambda: _size(intents_at_site(site), 2), "ghost arrives")
+        await until(lambda: holds_keys(intents_at_site(site), 2), "ghost arrives")
         hub.restore(backup)
         for number in range(50):
             await hub.put(outbox("wires/w-1"), str(number).encode())
-        await eventually(
-            lambda: _is(intents_at_site(site), {"intents/acme/kept": b"kept", "wires/w-1": b"49"}),
+        await until(
+            lambda: holds_exactly(
+                intents_at_site(site), {"intents/acme/kept": b"kept", "wires/w-1": b"49"}
+            ),
             "ghost goes",
         )
         assert not any(task.done() for task in link.tasks)
@@ -150,13 +160,13 @@ async def test_something_lost_at_the_destination_is_found_by_the_digest() -> Non
     for number in range(500):
         await hub.put(outbox(f"intents/acme/c{number}"), b"v")
     async with wire(site, hub) as link:
-        await eventually(lambda: _size(intents_at_site(site), 500), "first copy")
-        await eventually(lambda: site.get(import_root(HUB) + "meta.cursor"), "cursor written")
+        await until(lambda: holds_keys(intents_at_site(site), 500), "first copy")
+        await until(lambda: site.get(import_root(HUB) + "meta.cursor"), "cursor written")
         await link.cut()
         await site.delete(import_root(HUB) + "intents/acme/c5")
         await site.put(import_root(HUB) + "intents/acme/c6", b"vandal")
         link.join()
-        await eventually(lambda: link.site.status().digests_equal, "repaired")
+        await until(lambda: link.site.status().digests_equal, "repaired")
         held = await intents_at_site(site)
         assert held["intents/acme/c6"] == b"v"
         assert len(held) == 500
@@ -172,8 +182,8 @@ async def test_digest_of_both_stores_is_equal_after_heal() -> None:
         await hub.put(outbox(f"intents/acme/c{number}"), str(number).encode())
         await site.put(summary(f"wires/w-{number}"), str(number).encode())
     async with wire(site, hub):
-        await eventually(lambda: _size(intents_at_site(site), 20), "down")
-        await eventually(lambda: _size(summary_at_hub(hub), 20), "up")
+        await until(lambda: holds_keys(intents_at_site(site), 20), "down")
+        await until(lambda: holds_keys(summary_at_hub(hub), 20), "up")
     down = await digest(hub, tier_exports(SITE))
     up = await digest(site, site_exports(HUB))
     assert down == await digest(site, [ExportRoot(import_root(HUB), "")])
@@ -186,27 +196,15 @@ async def test_newer_link_fences_off_an_older_one_that_still_writes() -> None:
     site, hub = MemoryStore(), MemoryStore()
     await hub.put(outbox("intents/acme/a"), b"1")
     async with wire(site, hub) as first:
-        await eventually(lambda: _size(intents_at_site(site), 1), "first copy")
+        await until(lambda: holds_keys(intents_at_site(site), 1), "first copy")
         async with wire(site, hub) as second:
-            await eventually(lambda: second.site.status().synced, "second link stands")
+            await until(lambda: second.site.status().synced, "second link stands")
             await hub.put(outbox("intents/acme/a"), b"2")
-            await eventually(lambda: any(task.done() for task in first.tasks), "the old one ends")
-            await eventually(
-                lambda: _value(intents_at_site(site), "intents/acme/a", b"2"), "change arrives"
+            await until(lambda: any(task.done() for task in first.tasks), "the old one ends")
+            await until(
+                lambda: holds_value(intents_at_site(site), "intents/acme/a", b"2"), "change arrives"
             )
             assert not any(task.done() for task in second.tasks)
-
-
-async def _is(pending, expected) -> bool:  # type: ignore[no-untyped-def]
-    return bool((await pending) == expected)
-
-
-async def _size(pending, expected: int) -> bool:  # type: ignore[no-untyped-def]
-    return len(await pending) == expected
-
-
-async def _value(pending, key: str, expected: bytes) -> bool:  # type: ignore[no-untyped-def]
-    return (await pending).get(key) == expected
 
 
 async def _deletions(store: MemoryStore, *, until: str) -> list[str]:

@@ -1,0 +1,255 @@
+"""The tier's end: a gRPC server that lets listed peers in by their certificate and runs a link with each (G8, G9).
+
+The peer's name comes from its certificate and the table, never from a frame. A new stream of a peer replaces the
+old one, which may be half dead behind a cut. What is refused is counted by reason; what a stranger may cost is bounded
+by the transport's options.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from isthmus.contract.envelope import Stamp
+from isthmus.contract.scopes import tier_exports
+from isthmus.federation.destination import quarantine
+from isthmus.federation.errors import (
+    CutOff,
+    FederationError,
+    PeerRefused,
+    ProtocolViolation,
+    Superseded,
+)
+from isthmus.federation.filters import DenialLog
+from isthmus.federation.link import Clocks, Link, LinkPlan, Tap
+from isthmus.federation.settings import GatewaySettings
+from isthmus.federation.standing import Standing
+from isthmus.federation.status import LinkStatus
+from isthmus.federation.transport import SERVICE, ServerChannel, server_options
+from isthmus.kv.errors import StoreError
+from isthmus.kv.port import KeyValueStore
+from isthmus.policy.errors import PeerUnknown
+from isthmus.policy.peers import Peer, PeerTable
+from isthmus.trust import PeerRefused as CertificateRefused
+from isthmus.trust import VerifiedPeer, presented_chain
+from isthmus.trust.errors import TrustError
+from isthmus.trust.workload import load
+
+TapOf = Callable[[str], Tap | None]
+
+
+@dataclass(slots=True)
+class _Seat:
+    """What one peer has here: its running link, if any, and what its earlier ones left to tell."""
+
+    task: asyncio.Task[Any] | None = None
+    link: Link | None = None
+    last: LinkStatus | None = None
+    connects: int = 0
+    denials: DenialLog = field(default_factory=DenialLog)
+
+
+class Gateway:
+    """Serves until :meth:`stop`. ``port`` is known after :meth:`start`."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        store: KeyValueStore,
+        clocks: Clocks,
+        *,
+        tap_of: TapOf = lambda peer: None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._clocks = clocks
+        self._tap_of = tap_of
+        self._identity = load(settings.credentials).identity
+        self._table = settings.table()
+        self._seats: dict[str, _Seat] = {}
+        self._server: Any = None
+        self.standing = Standing(
+            settings.bundles,
+            settings.revocations,
+            clocks.utc_s,
+            own_domain=self._identity.trust_domain,
+            partner_list_max_age_s=settings.partner_list_max_age_s,
+        )
+        self.refused: Counter[str] = Counter()
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = grpc.aio.server(
+            options=server_options(
+                self._settings.limits,
+                handshake_timeout_ms=self._settings.handshake_timeout_ms,
+                max_streams=self._settings.max_streams,
+            )
+        )
+        handler = grpc.stream_stream_rpc_method_handler(self._open)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, {"Open": handler}),)
+        )
+        credentials = grpc.dynamic_ssl_server_credentials(
+            self._tls(), self._tls_or_keep, require_client_authentication=True
+        )
+        self.port = self._server.add_secure_port(self._settings.listen, credentials)
+        await self._server.start()
+
+    async def stop(self, grace_s: float = 1.0) -> None:
+        """End every link and the server."""
+        for seat in self._seats.values():
+            if seat.task is not None:
+                seat.task.cancel()
+        if self._server is not None:
+            await self._server.stop(grace_s)
+
+    def replace_peers(self, table: PeerTable) -> None:
+        """A new list of peers is in force; links admitted under another version are cut and may come back."""
+        self._table = table
+
+    def status(self) -> tuple[LinkStatus, ...]:
+        """One line per listed peer, connected or not."""
+        return tuple(self._status_of(peer) for peer in self._table.peers)
+
+    def _status_of(self, peer: Peer) -> LinkStatus:
+        seat = self._seats.get(peer.name)
+        if seat is None:
+            return LinkStatus(peer=peer.name, state="absent", as_of=self._clocks.utc_s())
+        now = seat.link.status() if seat.link is not None else seat.last
+        if now is None:
+            return LinkStatus(peer=peer.name, state="closed", as_of=self._clocks.utc_s())
+        return now.model_copy(update={"reconnects": max(0, seat.connects - 1)})
+
+    # -- TLS
+
+    def _tls(self) -> Any:
+        held = load(self._settings.credentials)
+        return grpc.ssl_server_certificate_configuration(
+            [(held.key_pem, held.cert_pem)], root_certificates=self.standing.roots_pem()
+        )
+
+    def _tls_or_keep(self) -> Any:
+        """Asked at each handshake: rotation of leaf, authority and bundles needs no restart (G10)."""
+        try:
+            return self._tls()
+        except (TrustError, OSError):
+            return None
+
+    # -- one call
+
+    async def _open(self, _requests: Any, context: Any) -> None:
+        try:
+            verified, peer = self._admit(context.auth_context())
+        except CertificateRefused as refused:
+            self.refused[refused.code] += 1
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, refused.code)
+        except PeerUnknown as unknown:
+            self.refused[unknown.code] += 1
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, unknown.code)
+        try:
+            await self._serve(verified, peer, context)
+        except (FederationError, StoreError) as error:
+            await context.abort(*_answer(error))
+
+    def _admit(self, auth_context: Any) -> tuple[VerifiedPeer, Peer]:
+        chain = presented_chain(auth_context)
+        verified = self.standing.verify(chain, self._table.version)
+        return verified, self._table.find(verified.identity)
+
+    async def _serve(self, verified: VerifiedPeer, peer: Peer, context: Any) -> None:
+        seat = self._seats.setdefault(peer.name, _Seat())
+        await _vacate(seat)
+        seat.connects += 1
+        link = Link(
+            self._plan(peer),
+            self._store,
+            ServerChannel(context),
+            self._clocks,
+            guard=self._guard(verified),
+            tap=self._tap_of(peer.name),
+            denials=seat.denials,
+        )
+        task = asyncio.get_running_loop().create_task(link.run())
+        seat.task, seat.link = task, link
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise  # the call itself was cancelled: the peer is gone
+            raise Superseded("a newer link of this peer, or the gateway stops") from None
+        except CutOff as cut:
+            self.refused[cut.code] += 1
+            await self._quarantine(peer, cut)
+            raise
+        except FederationError as error:
+            seat.last = link.status().model_copy(update={"last_error": f"{error.code}: {error}"})
+            raise
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            if seat.link is link:
+                error_text = seat.last.last_error if seat.last is not None else ""
+                seat.last = link.status().model_copy(update={"last_error": error_text})
+                seat.link = seat.task = None
+
+    def _plan(self, peer: Peer) -> LinkPlan:
+        return LinkPlan(
+            name=self._settings.name,
+            peer=peer.name,
+            exports=tier_exports(peer.name),
+            sends=peer.sends,
+            accepts=peer.accepts,
+            quota=peer.quota,
+            stamp=Stamp(origin=str(self._identity), incarnation=self._clocks.ids()),
+            limits=self._settings.limits,
+        )
+
+    def _guard(self, verified: VerifiedPeer) -> Callable[[], Any]:
+        async def guard() -> None:
+            self.standing.check(verified, self._table.version)
+
+        return guard
+
+    async def _quarantine(self, peer: Peer, cut: CutOff) -> None:
+        """What we hold of a peer that lost its right is marked, so that no reader takes it for current (G9)."""
+        if cut.code == "policy-changed":
+            return
+        with contextlib.suppress(StoreError):
+            stamp = Stamp(origin=str(self._identity), incarnation=self._clocks.ids())
+            await quarantine(
+                self._store, peer.name, cut.code, stamp=stamp, as_of=self._clocks.utc_s()
+            )
+
+
+async def _vacate(seat: _Seat) -> None:
+    """End the peer's older link before the newer one starts."""
+    task = seat.task
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _answer(error: FederationError | StoreError) -> tuple[grpc.StatusCode, str]:
+    """The call's status; details stay here, since the peer may not be a friend."""
+    if isinstance(error, StoreError):
+        return grpc.StatusCode.UNAVAILABLE, "store"
+    if isinstance(error, CutOff):
+        return grpc.StatusCode.UNAUTHENTICATED, error.code
+    if isinstance(error, PeerRefused):
+        return grpc.StatusCode.PERMISSION_DENIED, error.code
+    if isinstance(error, ProtocolViolation):
+        denied = error.code == "denials"
+        return (
+            grpc.StatusCode.PERMISSION_DENIED if denied else grpc.StatusCode.INVALID_ARGUMENT,
+            error.code,
+        )
+    return grpc.StatusCode.UNAVAILABLE, error.code

@@ -1,0 +1,124 @@
+"""Running a gateway or a site's link until cancelled, with its status told every second."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from isthmus.contract.envelope import utc_seconds
+from isthmus.federation.dialer import SiteLink
+from isthmus.federation.gateway import Gateway
+from isthmus.federation.link import Clocks, Tap
+from isthmus.federation.settings import GatewaySettings, SiteLinkSettings
+from isthmus.federation.status import LinkStatus, write_status
+from isthmus.federation.tap import FileTap
+from isthmus.kv.port import KeyValueStore
+
+OnStatus = Callable[[tuple[LinkStatus, ...]], None]
+
+
+def real_clocks() -> Clocks:
+    """The machine's clocks and its randomness."""
+    return Clocks(
+        monotonic_s=time.monotonic,
+        utc_s=utc_seconds,
+        ids=lambda: secrets.token_hex(8),
+        streams=lambda: secrets.randbits(63) + 1,
+    )
+
+
+async def run_gateway(
+    settings: GatewaySettings,
+    store: KeyValueStore,
+    *,
+    clocks: Clocks | None = None,
+    on_status: OnStatus | None = None,
+    on_listening: Callable[[int], None] | None = None,
+) -> None:
+    """Serve sites until cancelled. ``on_listening`` gets the port."""
+    taps = _Taps(settings.tap)
+    gateway = Gateway(settings, store, clocks or real_clocks(), tap_of=taps.of)
+    try:
+        await gateway.start()
+        if on_listening is not None:
+            on_listening(gateway.port)
+        await _tell(gateway.status, settings.status_file, settings.status_every_s, on_status)
+    finally:
+        await gateway.stop()
+        taps.close()
+
+
+async def run_site_link(
+    settings: SiteLinkSettings,
+    store: KeyValueStore,
+    *,
+    clocks: Clocks | None = None,
+    on_status: OnStatus | None = None,
+) -> None:
+    """Keep a link to the tier above until cancelled."""
+    taps = _Taps(settings.tap)
+    link = SiteLink(
+        settings,
+        store,
+        clocks or real_clocks(),
+        jitter=random.random,
+        tap=taps.of(settings.peer.name),
+    )
+    async with _task(link.run()):
+        try:
+            await _tell(
+                lambda: (link.status(),), settings.status_file, settings.status_every_s, on_status
+            )
+        finally:
+            taps.close()
+
+
+class _Taps:
+    """One file, all peers."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._open: list[FileTap] = []
+
+    def of(self, peer: str) -> Tap | None:
+        if self._path is None:
+            return None
+        tap = FileTap(self._path, peer)
+        self._open.append(tap)
+        return tap
+
+    def close(self) -> None:
+        for tap in self._open:
+            tap.close()
+
+
+async def _tell(
+    status: Callable[[], tuple[LinkStatus, ...]],
+    path: Path | None,
+    every_s: float,
+    on_status: OnStatus | None,
+) -> None:
+    """For ever."""
+    while True:
+        links = status()
+        if on_status is not None:
+            on_status(links)
+        if path is not None:
+            write_status(path, links)
+        await asyncio.sleep(every_s)
+
+
+@contextlib.asynccontextmanager
+async def _task(work) -> AsyncIterator[None]:  # type: ignore[no-untyped-def]
+    """``work`` beside the block; whichever fails first ends both."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        try:
+            yield
+        finally:
+            task.cancel()
