@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.simulation.site.world import HollowSite
+from tests.support import eventually
 
 from isthmus.contract.chain import ChainSpec
 from isthmus.kv.memory import MemoryStore
-from tests.simulation.site.world import HollowSite
-from tests.support import eventually
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
+from tests.support import eventually
+
 from isthmus.contract import Body, Stamp, seal, unseal
 from isthmus.contract.chain import ChainRequest, ChainSpec, ChainStatus, FunctionSpec
 from isthmus.contract.families import APPLIED, CONFIG, REQUESTS, RUNTIME, STATE, STATUS
@@ -35,7 +37,6 @@ from isthmus.vnf.descriptor import Registry
 from isthmus.vnf.errors import ConfigRefused, TypeUnknown
 from isthmus.vswitch import Panel
 from isthmus.vswitch.panel import Report
-from tests.support import eventually
 
 STAMP = Stamp(origin="test", incarnation="test")
 
@@ -115,6 +116,7 @@ class HollowSite:
 
     store: MemoryStore
     hosts: Sequence[str] = ("h1", "h2")
+    name: str = "milan"
     compute: dict[str, HollowCompute] = field(default_factory=dict)
     panels: dict[str, HollowPanel] = field(default_factory=dict)
     shares: dict[str, HollowShares] = field(default_factory=dict)
@@ -127,7 +129,7 @@ class HollowSite:
         check = check_with(shipped())
         made: list[Microcontroller] = [
             Intake(
-                "milan",
+                self.name,
                 [Delegation("global")],
                 catalog_entries(),
                 check,
@@ -137,15 +139,17 @@ class HollowSite:
             Credentials(HollowSigner(), self.users),
             Monitor(),
             Healer(),
-            Reporter("milan", period_s=0.05),
-            Summarizer("milan", period_s=0.05),
+            Reporter(self.name, period_s=0.05),
+            Summarizer(self.name, period_s=0.05),
         ]
         for index, host in enumerate(self.hosts):
             compute = self.compute.setdefault(host, HollowCompute())
             panel = self.panels.setdefault(host, HollowPanel())
             shares = self.shares.setdefault(host, HollowShares())
-            attachments = (f"{host}-a", f"{host}-b")
-            facts = HostFacts(host, 1000, 1024, f"10.0.0.{index + 1}", attachments)
+            prefix = host if self.name == "milan" and len(self.hosts) > 1 else self.name
+            attachments = (f"{prefix}-a", f"{prefix}-b")
+            address = f"10.{sum(self.name.encode()) % 200}.0.{index + 1}"
+            facts = HostFacts(host, 1000, 1024, address, attachments)
             made += [
                 Watcher(facts, compute),
                 Launcher(host, compute, shares),
