@@ -81,12 +81,20 @@ FORWARDS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     },
     optional={"to_port": st.integers(1, 65535)},
 )
+
+
+def _slot(forward: dict[str, Any]) -> tuple[str, int]:
+    """Two forwards of one port are refused."""
+    return forward["protocol"], forward["port"]
+
+
+FORWARD_LISTS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
+    FORWARDS, max_size=4, unique_by=_slot
+)
 NATS = st.fixed_dictionaries(
     {
         "address": UNICAST,
-        "port_forwards": st.lists(
-            FORWARDS, max_size=4, unique_by=lambda one: (one["protocol"], one["port"])
-        ),
+        "port_forwards": FORWARD_LISTS,
     }
 )
 LIMITERS = st.fixed_dictionaries(
