@@ -20,8 +20,9 @@ from typing import Self
 from isthmus.contract.family import Tier
 from isthmus.deploy.binaries import find
 from isthmus.deploy.etcd_process import EtcdMember, EtcdTls, etcd_spec
-from isthmus.deploy.lab import network
-from isthmus.deploy.lab.addresses import Addresses
+from isthmus.deploy.lab import network, wan
+from isthmus.deploy.lab import tier as tier_files
+from isthmus.deploy.lab.addresses import TOXIPROXY_API, WAN, Addresses
 from isthmus.deploy.lab.files import STORE, LabFiles
 from isthmus.deploy.lab.spec import GLOBAL, LabSite, LabSpec
 from isthmus.deploy.lab.trust import LabTrust
@@ -77,6 +78,9 @@ class Lab:
         for site in self.spec.sites:
             self._site_processes(site)
         await self._step("sites", _all(self._site_ready(site) for site in self.spec.sites))
+        if self.spec.tier:
+            await self._step("wan: toxiproxy and distances", self._wan())
+            await self._step("global tier and links", self._tier())
 
     async def _step(self, what: str, work: Awaitable[object]) -> None:
         started = time.monotonic()
@@ -112,9 +116,7 @@ class Lab:
 
     async def run_python(self, tier: str, module: str, *arguments: str) -> str:
         """Run one of our modules inside a tier's namespace; its output."""
-        return await Node(tier).run(
-            sys.executable, "-m", module, *arguments, timeout_s=READY_S
-        )
+        return await Node(tier).run(sys.executable, "-m", module, *arguments, timeout_s=READY_S)
 
     def _site_processes(self, site: LabSite) -> None:
         settings = self.files.site(site)
@@ -136,16 +138,67 @@ class Lab:
             site.site, "api", "isthmus.api.main", "--settings", str(self.files.api(site.site))
         )
 
+    async def _wan(self) -> None:
+        binary = await find("toxiproxy-server")
+        host, port = TOXIPROXY_API.split(":")
+        self._start_argv(WAN, "toxiproxy", (str(binary.path), "-host", host, "-port", port))
+        await self.eventually_async(wan.answers, "toxiproxy answers")
+        await wan.populate(self.addresses)
+        if self.spec.delays:
+            for netns, device in wan.site_devices(self.addresses):
+                await self.run_python(netns, "isthmus.deploy.wan_relay", "tx-off", device)
+            path = wan.relay_config(self.spec, self.addresses, self.base / WAN / "relay.json")
+            self.start(WAN, "relay", "isthmus.deploy.wan_relay", "run", "--config", str(path))
+
+    async def _tier(self) -> None:
+        await self.run_python(
+            GLOBAL, "isthmus.deploy.lab.tier", str(self.base), self.spec.model_dump_json()
+        )
+        self.start_gateway()
+        self.start_global()
+        self.start(GLOBAL, "api", "isthmus.api.main", "--settings", str(self.files.api(GLOBAL)))
+        for site in self.spec.sites:
+            self.start_link(site)
+        await self.eventually(
+            lambda: self.files.api_socket(GLOBAL).exists(),
+            f"the global API listens (see {self.files.log(GLOBAL, 'api')})",
+        )
+
+    def start_gateway(self) -> None:
+        """The tier's end of every link."""
+        path = tier_files.write(
+            self.files.path(GLOBAL, "gateway.json"),
+            tier_files.gateway_settings(self.files, self.spec),
+        )
+        self.start(GLOBAL, "gateway", "isthmus.federation.gateway_main", str(path))
+
+    def start_link(self, site: LabSite) -> None:
+        """A site's end of its link."""
+        path = tier_files.write(
+            self.files.path(site.site, "link.json"), tier_files.link_settings(self.files, site)
+        )
+        tap = ("--tap", str(self.files.path(site.site, "tap.jsonl"))) if self.spec.taps else ()
+        self.start(site.site, "link", "isthmus.federation.site_main", str(path), *tap)
+
+    def start_global(self) -> None:
+        """The global microcontrollers. Ray lives in a pid namespace of its own: ending that ends all of it."""
+        alone = (
+            ("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+            if self.spec.runtime == "ray"
+            else ()
+        )
+        settings = self.files.tier(self.spec.runtime)
+        python = (sys.executable, "-m", "isthmus.global_tier.main", "--settings", str(settings))
+        self._start_argv(GLOBAL, "controllers", (*alone, *python))
+
     def start(self, tier: str, process: str, module: str, *arguments: str) -> str:
         """Start one of our modules in a tier's namespace; the supervised name."""
+        return self._start_argv(tier, process, (sys.executable, "-m", module, *arguments))
+
+    def _start_argv(self, tier: str, process: str, argv: tuple[str, ...]) -> str:
         name = f"{tier}.{process}"
         self.supervisor.start(
-            ProcessSpec(
-                name=name,
-                argv=(sys.executable, "-m", module, *arguments),
-                netns=tier,
-                log_file=self.files.log(tier, process),
-            )
+            ProcessSpec(name=name, argv=argv, netns=tier, log_file=self.files.log(tier, process))
         )
         return name
 
@@ -161,6 +214,16 @@ class Lab:
         """Wait for a fact; TimeoutError names it."""
         deadline = time.monotonic() + timeout_s
         while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {timeout_s:.0f} s: {what}")
+            await asyncio.sleep(0.05)
+
+    async def eventually_async(
+        self, condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = READY_S
+    ) -> None:
+        """The same for a question that has to be awaited."""
+        deadline = time.monotonic() + timeout_s
+        while not await condition():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not within {timeout_s:.0f} s: {what}")
             await asyncio.sleep(0.05)

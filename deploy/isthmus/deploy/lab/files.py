@@ -75,7 +75,7 @@ class LabFiles:
             },
         )
 
-    def tier(self) -> Path:
+    def tier(self, runtime: str) -> Path:
         """Settings of the global tier's microcontrollers."""
         return self._write(
             GLOBAL,
@@ -89,6 +89,7 @@ class LabFiles:
                 "certificates": str(self.trust.certificates(GLOBAL)),
                 "state": str(self.base / GLOBAL),
                 "regions": sorted({site.region for site in self.trust.spec.sites}),
+                "runtime": runtime,
             },
         )
 

@@ -50,7 +50,8 @@ class LabLink(_Strict):
 
 
 class LabSpec(_Strict):
-    """The world. Without ``tier`` the sites stand alone. ``runtime`` says what runs the global microcontrollers."""
+    """The world. Without ``tier`` the sites stand alone. ``runtime`` says what runs the global microcontrollers,
+    ``delays`` whether data takes its time on the way, ``taps`` whether links record their frames (leak tests)."""
 
     name: Name = "lab"
     sites: tuple[LabSite, ...] = Field(min_length=1)
@@ -58,6 +59,7 @@ class LabSpec(_Strict):
     tier: bool = True
     runtime: Literal["ray", "in-process"] = "in-process"
     delays: bool = True
+    taps: bool = False
     attribution: str = ""
 
     @model_validator(mode="after")
