@@ -1,1 +1,3 @@
-"""See the module docstrings."""
+"""The ``isthmus`` command: people's side of the API, and the way to labs, benchmarks and processes."""
+
+__all__: list[str] = []

@@ -15,6 +15,7 @@ from isthmus.contract import Body, Envelope, unseal
 from isthmus.contract.chain import (
     ChainRecord,
     ChainRequest,
+    ChainSpec,
     ChainStatus,
     Explanation,
     Phase,
@@ -100,7 +101,28 @@ def admitted(facts: ChainFacts) -> bool:
     seen = facts.record.body.request_revision
     if seen:
         return seen >= facts.request_revision
-    return facts.record.revision > facts.request_revision
+    return carries(facts.record.body, facts.request.body.spec)
+
+
+def carries(record: ChainRecord | Intent, spec: ChainSpec) -> bool:
+    """Is this what ``spec`` asks for? (An intake need not write again what stays the same.)"""
+    if isinstance(record, Intent):
+        return record.spec == spec
+    segment = record.segment
+    return (
+        segment.functions == spec.functions
+        and segment.bandwidth_kbps == spec.bandwidth_kbps
+        and segment.priority == spec.priority
+        and segment.partition == spec.partition
+    )
+
+
+def complete(facts: ChainFacts) -> bool:
+    """Does the report speak of the functions that the newest request has, or of none?"""
+    if facts.status is None:
+        return False
+    told = {function.function for function in facts.status.body.functions}
+    return not told or told == set(function_names(facts))
 
 
 def reported(facts: ChainFacts, now: float) -> tuple[Phase, str]:
@@ -129,7 +151,9 @@ def row(facts: ChainFacts, now: float) -> ChainRow:
         phase, reason = Phase.REFUSED, decision.body.reason
     record_revision = facts.record.revision if facts.record else 0
     observed = refused or (
-        admitted(facts) and status_revision > max(record_revision, facts.request_revision)
+        admitted(facts)
+        and complete(facts)
+        and status_revision > max(record_revision, facts.request_revision)
     )
     verdict: Literal["", "accepted", "refused"] = ""
     if decision is not None:

@@ -15,6 +15,7 @@ from isthmus.contract.chain import (
     ChainRequest,
     ChainStatus,
     Explanation,
+    FunctionSpec,
     FunctionStatus,
     Phase,
     Segment,
@@ -257,6 +258,37 @@ async def test_a_chain_runs_once_its_newest_request_was_looked_at() -> None:
         assert (await world.get("/v1/chains/acme/shop"))["row"]["observed"] is False
         await world.write(families.STATUS, running, **NAMES)
         assert (await world.get("/v1/chains/acme/shop"))["row"]["observed"] is True
+
+
+async def test_an_intake_that_leaves_the_revision_out_is_understood_by_what_it_admitted() -> None:
+    """An unchanged segment is not written again: what it carries decides whether it is the newest request's."""
+    async with api_world() as world:
+        guard = FunctionSpec(name="guard", type="firewall")
+        record = ChainRecord(segment=segment().model_copy(update={"functions": (guard,)}))
+        await world.write(families.SPECS, record, **NAMES)
+        await world.apply(spec(priority=1))
+        running = ChainStatus(
+            phase=Phase.RUNNING, functions=(FunctionStatus(function="guard", phase="running"),)
+        )
+        await world.write(families.STATUS, running, **NAMES)
+        assert (await world.get("/v1/chains"))["chains"][0]["observed"] is True
+        await world.apply(spec(latency_budget_ms=20.0))
+        await world.write(families.STATUS, running, **NAMES)
+        assert (await world.get("/v1/chains"))["chains"][0]["observed"] is True
+        await world.apply(spec(priority=5))
+        await world.write(families.STATUS, running, **NAMES)
+        assert (await world.get("/v1/chains"))["chains"][0]["observed"] is False
+
+
+async def test_a_report_of_other_functions_is_not_about_the_newest_request() -> None:
+    """A reporter that has not seen the new plan yet says "running" of the old functions."""
+    async with api_world() as world:
+        revision = (await world.apply(spec()))["revision"]
+        record = ChainRecord(segment=segment(), request_revision=revision)
+        await world.write(families.SPECS, record, **NAMES)
+        old = ChainStatus(phase=Phase.RUNNING, functions=(FunctionStatus(function="gone"),))
+        await world.write(families.STATUS, old, **NAMES)
+        assert (await world.get("/v1/chains"))["chains"][0]["observed"] is False
 
 
 async def test_a_refusal_is_seen_before_any_report_of_the_chain() -> None:
