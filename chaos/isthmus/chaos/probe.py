@@ -6,8 +6,10 @@
 Promises about healing and re-patching (G14) and about exclusive forwarding (G2) are judged from
 its record, so it measures and does not judge: each packet has its send time and, if an answer
 came, its round trip and the name of the server that gave it. A loss is a packet without an answer
-when the run ends; a gap is the time between two arrivals. It stands on the standard library alone
-and starts fast, because it runs inside customers' namespaces.
+when the run ends. A gap begins with the first lost packet and ends with the next answered one, both
+by the time they were sent: a busy machine that lets the probe itself wait is told apart
+(``longest_stall_ms``) and never counts as an outage. It stands on the standard library alone and
+starts fast, because it runs inside customers' namespaces.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ __all__ = ["Answer", "ProbeReport", "judge", "main", "run_client", "run_server"]
 
 _HEAD = struct.Struct("!4sQ")
 _MAGIC = b"isP1"
+_SO_RCVBUFFORCE = 33
 DEFAULT_PORT = 7007
 LINGER_S = 0.5
 """How long answers to the last packets are waited for; a WAN round trip fits in."""
@@ -62,6 +65,7 @@ class ProbeReport:
     longest_gap_ms: float
     gap_from_us: int
     longest_lost_run: int
+    longest_stall_ms: float
     rtt_ms_p50: float | None
     rtt_ms_p99: float | None
     rtt_ms_max: float | None
@@ -98,6 +102,7 @@ def judge(
         longest_gap_ms=gap_us / 1000,
         gap_from_us=gap_from_us,
         longest_lost_run=_longest_lost_run(answers),
+        longest_stall_ms=_longest_stall_us(answers) / 1000,
         rtt_ms_p50=_quantile_ms(rtts, 0.50),
         rtt_ms_p99=_quantile_ms(rtts, 0.99),
         rtt_ms_max=_quantile_ms(rtts, 1.0),
@@ -107,15 +112,21 @@ def judge(
 
 
 def _longest_gap(answers: Sequence[Answer]) -> tuple[int, int]:
-    """The longest time without an arrival and where it begins; the run's ends count as arrivals."""
-    if not answers:
-        return 0, 0
-    arrivals = sorted(a.sent_us + a.rtt_us for a in answers if a.rtt_us is not None)
-    marks = [answers[0].sent_us, *arrivals]
-    if answers[-1].rtt_us is None:
-        marks.append(max(answers[-1].sent_us, marks[-1]))
-    spans = [(after - before, before) for before, after in pairwise(marks)]
-    return max(spans, default=(0, 0), key=lambda span: (span[0], -span[1]))
+    """The longest outage and where it begins; one that lasts ends with the last packet sent."""
+    longest, began = (0, 0), None
+    for answer in answers:
+        if answer.rtt_us is None:
+            began = answer.sent_us if began is None else began
+        if began is not None:
+            longest = max(longest, (answer.sent_us - began, began), key=lambda gap: gap[0])
+        if answer.rtt_us is not None:
+            began = None
+    return longest
+
+
+def _longest_stall_us(answers: Sequence[Answer]) -> int:
+    """The longest time in which the probe itself sent nothing."""
+    return max((after.sent_us - before.sent_us for before, after in pairwise(answers)), default=0)
 
 
 def _longest_lost_run(answers: Sequence[Answer]) -> int:
@@ -132,8 +143,14 @@ def _quantile_ms(ordered_us: Sequence[int], share: float) -> float | None:
     return ordered_us[min(len(ordered_us) - 1, int(share * len(ordered_us)))] / 1000
 
 
+def _enlarge(endpoint: socket.socket) -> None:
+    """A witness that is scheduled late must not lose what has arrived meanwhile."""
+    with contextlib.suppress(OSError):  # beyond the system's limit only with the right to it
+        endpoint.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 4 << 20)
+
+
 class _Client:
-    """Sends on a fixed grid (a late wake-up sends what is due, so the grid never drifts)."""
+    """Sends on a fixed grid; a late wake-up skips the slots it missed instead of bursting."""
 
     def __init__(
         self, target: tuple[str, int], interval_us: int, size: int, *, announce: bool
@@ -150,6 +167,7 @@ class _Client:
         self.duplicates = 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
+        _enlarge(self._socket)
 
     async def run(self, seconds: float, stop: asyncio.Event, *, live: bool) -> ProbeReport:
         loop = asyncio.get_running_loop()
@@ -185,14 +203,12 @@ class _Client:
         )
 
     async def _send_all(self, seconds: float, stop: asyncio.Event) -> None:
-        total = int(seconds * 1_000_000 / self._interval_us) if seconds > 0 else sys.maxsize
-        while len(self._sent) < total and not stop.is_set():
-            now_us = self._now_us()
-            due = min(total, now_us // self._interval_us + 1)
-            while len(self._sent) < due:
-                self._send()
-            next_us = len(self._sent) * self._interval_us
-            await asyncio.sleep(max(0.0, (next_us - self._now_us()) / 1e6))
+        slots = int(seconds * 1_000_000 / self._interval_us) if seconds > 0 else sys.maxsize
+        slot = 0
+        while slot < slots and not stop.is_set():
+            self._send()
+            slot = max(slot + 1, self._now_us() // self._interval_us)
+            await asyncio.sleep(max(0.0, (slot * self._interval_us - self._now_us()) / 1e6))
 
     def _now_us(self) -> int:
         return (time.monotonic_ns() - self._start_ns) // 1000
@@ -274,6 +290,7 @@ async def run_server(
     """Answer probes until ``stop``; prints "ready" when it listens."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: _Echo(name), local_addr=bind)
+    _enlarge(transport.get_extra_info("socket"))
     print("ready", flush=True)
     try:
         await (stop or asyncio.Event()).wait()

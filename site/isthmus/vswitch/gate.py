@@ -25,7 +25,7 @@ from isthmus.vswitch.errors import CommandFailed, DeviceMissing, InvalidPanel, S
 from isthmus.vswitch.model import GateSpec, Panel
 from isthmus.vswitch.naming import MARK, gate_table
 from isthmus.vswitch.observed import Link, links_from, observed_from
-from isthmus.vswitch.plan import cord_lines
+from isthmus.vswitch.plan import DeviceLines, device_lines
 from isthmus.vswitch.rules import deliveries
 
 __all__ = ["Gate", "GateState", "gate_script", "gate_state_from", "renew_script"]
@@ -168,7 +168,10 @@ class Gate:
         answer = await self.node.run("tc", "-s", "-j", "-batch", "-", stdin=f"qdisc show\n{text}")
         seen = observed_from({}, devices, answer)
         wanted = deliveries(Panel(gates=(gate,)))
-        return [line for device in devices for line in cord_lines(device, wanted[device], seen)]
+        work = DeviceLines()
+        for device in devices:
+            work += device_lines(device, wanted[device], seen)
+        return work.all
 
 
 def _shape(state: GateState | None) -> tuple[str, str, int]:

@@ -15,7 +15,7 @@ from isthmus.vswitch.errors import CommandFailed, DeviceMissing
 from isthmus.vswitch.gate import Gate
 from isthmus.vswitch.model import Cord, Panel, WireSpec
 from isthmus.vswitch.observed import Counters, Link, Observed, links_from, observed_from
-from isthmus.vswitch.plan import cord_lines, plan_panel, wire_lines
+from isthmus.vswitch.plan import DeviceLines, device_lines, plan_panel, wire_lines
 from isthmus.vswitch.rules import CATCH_ALL, delete_line, deliveries
 
 __all__ = ["CordState", "PatchPanel", "Report", "WireState"]
@@ -69,13 +69,11 @@ class PatchPanel:
         async with self._turn:
             for attempt in range(ATTEMPTS):
                 seen = await self._observe_devices(cord.ends)
-                lines = [
-                    line
-                    for device, rules in deliveries(Panel(cords=(cord,))).items()
-                    for line in cord_lines(device, rules, seen)
-                ]
-                if await self._applied(lines, last=attempt == ATTEMPTS - 1):
-                    return bool(lines)
+                work = DeviceLines()
+                for device, rules in deliveries(Panel(cords=(cord,))).items():
+                    work += device_lines(device, rules, seen)
+                if await self._applied(work.all, last=attempt == ATTEMPTS - 1):
+                    return bool(work.all)
         raise AssertionError("unreachable: the last attempt applies or raises")
 
     async def remove_cord(self, device: str) -> None:
@@ -133,6 +131,7 @@ class PatchPanel:
                     await self.node.ip(plan.make_links)
                     gates = await self._reconcile_gates(panel, set(plan.missing))
                     await self.node.tc(plan.patch)
+                    await self.node.tc(plan.unpatch)
                     await self.node.ip(plan.remove_links)
                 except (CommandFailed, DeviceMissing):
                     if attempt == ATTEMPTS - 1:

@@ -1,20 +1,22 @@
 """The smallest set of commands that turns the observed node into the desired panel, pure.
 
-Order is the promise (G14, make-before-break): new tunnels first, then filters are swapped in place
-(``tc filter replace`` of one node is atomic, measured 0 lost of a 2 ms probe), and only then
-what is left over goes away. A second plan over the result is empty.
+Order is the promise (G14, make-before-break). New tunnels come first, then filters on devices that
+carry nothing yet, so that a new path is whole before anything is led into it; then filters in use
+are swapped in place (``tc filter replace`` of one node is atomic); and what is left over goes away
+in a batch of its own, when the last packets have left the old path. Measured: 0 lost of a 2 ms
+probe; with the swaps before the new filters it lost up to six. A second plan is empty.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from isthmus.vswitch.model import Panel, WireSpec
 from isthmus.vswitch.naming import wire_alias
 from isthmus.vswitch.observed import Link, Observed
 from isthmus.vswitch.rules import Rule, delete_line, deliveries
 
-__all__ = ["Plan", "cord_lines", "plan_panel", "wire_lines"]
+__all__ = ["DeviceLines", "Plan", "device_lines", "plan_panel", "wire_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +25,34 @@ class Plan:
 
     make_links: tuple[str, ...] = ()
     patch: tuple[str, ...] = ()
+    unpatch: tuple[str, ...] = ()
     remove_links: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
     @property
     def commands(self) -> tuple[str, ...]:
         """Every line, in order."""
-        return self.make_links + self.patch + self.remove_links
+        return self.make_links + self.patch + self.unpatch + self.remove_links
+
+
+@dataclass(slots=True)
+class DeviceLines:
+    """``tc`` lines by what they do to traffic: start a path, move one, end one."""
+
+    fresh: list[str] = field(default_factory=list)
+    swap: list[str] = field(default_factory=list)
+    drop: list[str] = field(default_factory=list)
+
+    def __iadd__(self, other: DeviceLines) -> DeviceLines:
+        self.fresh += other.fresh
+        self.swap += other.swap
+        self.drop += other.drop
+        return self
+
+    @property
+    def all(self) -> list[str]:
+        """Every line in the order that breaks nothing."""
+        return self.fresh + self.swap + self.drop
 
 
 def plan_panel(panel: Panel, seen: Observed) -> Plan:
@@ -47,16 +70,22 @@ def plan_panel(panel: Panel, seen: Observed) -> Plan:
     present = set(seen.links) | keep
     wanted = deliveries(_without_lost(panel, present))
     missing = _devices(panel) - present
-    patch: list[str] = []
+    work = DeviceLines()
     for device, rules in wanted.items():
         if device in present:
             able = tuple(rule for rule in rules if rule.target in present)
-            patch += cord_lines(device, able, seen, fresh=device in rebuilt, rebuilt=rebuilt)
+            work += device_lines(device, able, seen, fresh=device in rebuilt, rebuilt=rebuilt)
     doomed = {link.name for link in seen.links.values() if link.wire_id} - keep
     for device, found in seen.rules.items():
         if device not in wanted and device not in doomed:
-            patch += [delete_line(device, rule.node) for rule in found if rule.ours]
-    return Plan(tuple(make), tuple(patch), tuple(remove), tuple(sorted(missing)))
+            work += DeviceLines(drop=[delete_line(device, r.node) for r in found if r.ours])
+    return Plan(
+        make_links=tuple(make),
+        patch=tuple(work.fresh + work.swap),
+        unpatch=tuple(work.drop),
+        remove_links=tuple(remove),
+        missing=tuple(sorted(missing)),
+    )
 
 
 def _without_lost(panel: Panel, present: set[str]) -> Panel:
@@ -115,25 +144,26 @@ def _address(link: Link, side: str) -> str | None:
     return None if value is None else str(value)
 
 
-def cord_lines(
+def device_lines(
     device: str,
     rules: tuple[Rule, ...],
     seen: Observed,
     *,
     fresh: bool = False,
     rebuilt: frozenset[str] | set[str] = frozenset(),
-) -> list[str]:
+) -> DeviceLines:
     """Commands that give ``device`` exactly ``rules``; ``fresh``: it is about to be made anew.
 
     ``rebuilt`` are devices that this plan deletes and makes again: what points there is dead.
     """
     found = {} if fresh else {r.node: r for r in seen.rules.get(device, ()) if r.ours}
-    lines = []
+    used, lines = bool(found), DeviceLines()
     if rules and (fresh or device not in seen.clsact):
-        lines.append(f"qdisc add dev {device} clsact")
+        lines.fresh.append(f"qdisc add dev {device} clsact")
     for rule in rules:
         have = found.pop(rule.node, None)
         same = have is not None and (have.cookie, have.target) == (rule.cookie, rule.target)
         if not same or rule.target in rebuilt:
-            lines.append(rule.replace_line(device))
-    return lines + [delete_line(device, node) for node in found]
+            (lines.swap if used else lines.fresh).append(rule.replace_line(device))
+    lines.drop += [delete_line(device, node) for node in found]
+    return lines

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 
 from isthmus.infrastructure.errors import BuildFailed, Refused, StaleIncarnation
@@ -20,6 +20,7 @@ from isthmus.infrastructure.linux.kernel import (
     legs_of,
     pids_inside,
     sandbox_names,
+    sandbox_token,
 )
 from isthmus.infrastructure.linux.names import Leg, Sandbox, partner_of
 from isthmus.infrastructure.linux.probing import probe_kernel
@@ -64,8 +65,9 @@ class LinuxCompute:
             raise Refused(f"instance {spec.instance_id!r}: form 'process' is not set up here")
         async with self._turn(spec.instance_id), self._workers:
             try:
-                await self._clear_others(spec)
-                return await self._complete(spec, node, pairs)
+                links = await self._links(node)
+                await self._clear_others(spec, links)
+                return await self._complete(spec, node, pairs, links)
             except VSwitchError as error:
                 raise BuildFailed(f"instance {spec.instance_id!r}: {error}") from error
 
@@ -104,34 +106,51 @@ class LinuxCompute:
         reason = "" if state.reason else self._processes.fault(state)
         return replace(state, phase="lost", reason=reason) if reason else state
 
-    async def _clear_others(self, spec: InstanceSpec) -> None:
-        """Remove other lives of the instance; refuse if one of them is younger."""
+    async def _clear_others(self, spec: InstanceSpec, links: Mapping[str, Link]) -> None:
+        """Remove other lives of the instance; refuse if one of them is younger.
+
+        Legs that lost their name on another node are that node's garbage, found by listing it.
+        """
+        scope = self.settings.scope
         wanted = Sandbox(spec.instance_id, spec.incarnation, spec.node)
-        for state in await self.list_instances():
-            found = Sandbox(state.instance_id, state.incarnation, state.node)
-            if state.instance_id != spec.instance_id or found == wanted:
+        lives = set(sandbox_names(NETNS_DIR, scope))
+        lives |= {Sandbox(name, life, spec.node) for name, life in legs_of(links, scope)}
+        for life in sorted(lives):
+            if life.instance_id != spec.instance_id or life == wanted:
                 continue
-            if state.incarnation > spec.incarnation:
-                raise StaleIncarnation(spec.instance_id, spec.incarnation, state.incarnation)
-            await self._remove(found)
+            if life.incarnation > spec.incarnation:
+                raise StaleIncarnation(spec.instance_id, spec.incarnation, life.incarnation)
+            await self._remove(life)
 
     async def _complete(
-        self, spec: InstanceSpec, node: Node, pairs: tuple[Pair, ...]
+        self, spec: InstanceSpec, node: Node, pairs: tuple[Pair, ...], links: Mapping[str, Link]
     ) -> InstanceState:
         scope, sandbox = self.settings.scope, Sandbox(spec.instance_id, spec.incarnation, spec.node)
         netns = Node(sandbox.netns(scope))
-        legs = legs_of(await self._links(node), scope).get((spec.instance_id, spec.incarnation), {})
-        seen = Inside()
-        if netns.path.exists():
-            seen = await self._inspect(netns, pairs)
+        legs = legs_of(links, scope).get((spec.instance_id, spec.incarnation), {})
+        new = not netns.path.exists()
+        seen = Inside() if new else await self._inspect(netns, pairs)
         sound = {
             name: link for name, link in legs.items() if name in seen.links or name not in spec.legs
         }
-        await node.ip(_outside_lines(spec, scope, legs, sound, new=not netns.path.exists()))
+        stale = [link for name, link in legs.items() if new or name not in sound]
+        # the kernel may be taking them down at this moment: gone before we say so is fine
+        await node.ip([f"link del dev {link.name}" for link in stale], force=True)
+        await node.ip(_outside_lines(spec, scope, sound, new=new))
         await self._furnish(netns, pairs, spec.mtu, seen)
         if spec.form == "process":
             await self._processes.ensure(spec, netns)
-        return await self._state_of(sandbox, node)
+        devices = {leg: sandbox.leg(scope, leg) for leg in spec.legs}
+        kept = {} if new else {name: link.name for name, link in sound.items()}
+        return InstanceState(
+            instance_id=spec.instance_id,
+            incarnation=spec.incarnation,
+            node=spec.node,
+            phase="running",
+            netns=netns.netns or "",
+            legs=dict(sorted({**kept, **devices}.items())),
+            sandbox=sandbox_token(netns.path),
+        )
 
     async def _furnish(self, netns: Node, pairs: tuple[Pair, ...], mtu: int, seen: Inside) -> None:
         """Apply what the inside lacks, all of it in one shell."""
@@ -153,20 +172,6 @@ class LinuxCompute:
         answer = await netns.run("sh", stdin=inspect_script(pairs))
         return inside_from(json_documents(answer), pairs)
 
-    async def _state_of(self, sandbox: Sandbox, node: Node) -> InstanceState:
-        scope = self.settings.scope
-        names = sandbox_names(NETNS_DIR, scope)
-        states = instance_states(
-            {sandbox: names.get(sandbox, "")}, {sandbox.node: await self._links(node)}, scope
-        )
-        for state in states:
-            if (state.instance_id, state.incarnation) == (
-                sandbox.instance_id,
-                sandbox.incarnation,
-            ):
-                return self._with_process(state)
-        raise BuildFailed(f"instance {sandbox.instance_id!r} vanished while it was built")
-
     async def _links(self, node: Node) -> dict[str, Link]:
         try:
             return links_from(await node.run("ip", "-d", "-j", "link", "show"))
@@ -181,22 +186,21 @@ class LinuxCompute:
         node = self.settings.node(sandbox.node)
         legs = legs_of(await self._links(node), scope)
         mine = legs.get((sandbox.instance_id, sandbox.incarnation), {})
-        with contextlib.suppress(NodeGone):
-            await node.ip([f"link del dev {link.name}" for link in mine.values()], force=True)
+        lines = [f"link del dev {link.name}" for link in mine.values()]
         if netns.path.exists():
-            await Node().ip([f"netns del {netns.netns}"])
+            lines.append(f"netns del {netns.netns}")
+        await (node if mine else Node()).ip(lines, force=True)
+        if netns.path.exists():
+            raise BuildFailed(f"namespace {netns.netns!r} cannot be removed; try again")
 
 
 def _outside_lines(
-    spec: InstanceSpec, scope: str, legs: dict[str, Link], sound: dict[str, Link], *, new: bool
+    spec: InstanceSpec, scope: str, sound: Mapping[str, Link], *, new: bool
 ) -> list[str]:
-    """Lines for the node: the namespace and those legs that are not sound."""
+    """Lines for the node: the namespace if it is new, and those legs that are not sound."""
     sandbox = Sandbox(spec.instance_id, spec.incarnation, spec.node)
     netns = sandbox.netns(scope)
-    stale = [link for name, link in legs.items() if new or name not in sound]
-    lines = [f"link del dev {link.name}" for link in stale]
-    if new:
-        lines.append(f"netns add {netns}")
+    lines = [f"netns add {netns}"] if new else []
     for leg in spec.legs:
         device = sandbox.leg(scope, leg)
         if leg in sound and not new:

@@ -110,14 +110,17 @@ def inspect_script(pairs: tuple[Pair, ...]) -> str:
     """A shell script whose output is a stream of JSON documents, read by ``inside_from``."""
     questions = "link show\nrule show\nroute show table all\nneigh show"
     paths = " ".join(f"/proc/sys/net/{path}" for path in sysctls(pairs))
-    return f"ip -j -batch - <<'.'\n{questions}\n.\nnft -j list tables\nnft -j list chain inet " + (
-        f"{STEER_TABLE} legs 2>/dev/null || echo '{{}}'\ncat {paths} 2>/dev/null || true\n"
+    return (
+        f"ip -j -batch - <<'.'\n{questions}\n.\n"
+        f"nft -j list chain inet {STEER_TABLE} legs 2>/dev/null || echo '{{}}'\n"
+        f'for path in {paths}; do value=""; [ -e $path ] && read value <$path; '
+        'echo "\\"$value\\""; done\n'
     )
 
 
 def inside_from(documents: list[Any], pairs: tuple[Pair, ...]) -> Inside:
     """Read the answers of ``inspect_script``."""
-    links, rules, routes, neighbours, _tables, chain, *switches = documents
+    links, rules, routes, neighbours, chain, *switches = documents
     expressions = [str(i["rule"]) for i in chain.get("nftables", ()) if "rule" in i]
     legs = [leg for pair in pairs for leg in pair.legs]
     return Inside(

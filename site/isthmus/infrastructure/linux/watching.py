@@ -10,7 +10,6 @@ listing is the truth.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
 import socket
@@ -32,6 +31,7 @@ _RTMGRP_LINK, _RTM_NEWLINK, _RTM_DELLINK = 1, 16, 17
 _IFLA_IFALIAS, _IFF_UP = 20, 1
 _EVERYTHING = "messages of the kernel were lost"
 MAX_PENDING_CHANGES = 1024
+_MOUNT_WAIT_S = 0.01
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -81,6 +81,7 @@ class _KernelWatch:
         self._loop = asyncio.get_running_loop()
         self._sockets: dict[str, socket.socket] = {}
         self._folder = -1
+        self._tasks: set[asyncio.Task[None]] = set()
         self.changes: asyncio.Queue[Change] = asyncio.Queue(MAX_PENDING_CHANGES)
 
     async def open(self) -> None:
@@ -90,6 +91,8 @@ class _KernelWatch:
             await self._listen(node)
 
     def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
         if self._folder >= 0:
             self._loop.remove_reader(self._folder)
             os.close(self._folder)
@@ -103,13 +106,17 @@ class _KernelWatch:
             change = Change("", _EVERYTHING)
         self.changes.put_nowait(change)
 
-    async def _listen(self, node: str) -> None:
+    async def _listen(self, node: str) -> bool:
+        """Listen to a node; False if it is not there (its creation will be heard)."""
         self._hang_up(node)
         path = str(self._settings.node(node).path)
-        with contextlib.suppress(OSError):  # the node is not there; its creation is heard
+        try:
             channel = await asyncio.to_thread(_open_netlink, path)
-            self._sockets[node] = channel
-            self._loop.add_reader(channel, self._read_links, node, channel)
+        except OSError:
+            return False
+        self._sockets[node] = channel
+        self._loop.add_reader(channel, self._read_links, channel)
+        return True
 
     def _hang_up(self, node: str) -> None:
         channel = self._sockets.pop(node, None)
@@ -117,7 +124,7 @@ class _KernelWatch:
             self._loop.remove_reader(channel)
             channel.close()
 
-    def _read_links(self, node: str, channel: socket.socket) -> None:
+    def _read_links(self, channel: socket.socket) -> None:
         try:
             message = channel.recv(1 << 16)
         except BlockingIOError:
@@ -141,10 +148,22 @@ class _KernelWatch:
 
     def _node_changed(self, netns: str, *, gone: bool) -> None:
         for node, name in self._settings.nodes.items():
-            if name == netns:
-                self.tell(Change("", f"node {node} is {'gone' if gone else 'back'}"))
-                if not gone:
-                    self._again = asyncio.ensure_future(self._listen(node))
+            if name == netns and gone:
+                self._hang_up(node)
+                self.tell(Change("", f"node {node} is gone"))
+            elif name == netns:
+                task = asyncio.ensure_future(self._listen_again(node))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _listen_again(self, node: str) -> None:
+        """The name is made before the namespace is mounted on it: try until it can be entered."""
+        path = self._settings.node(node).path
+        while path.exists():
+            if await self._listen(node):
+                self.tell(Change("", f"node {node} is back"))
+                return
+            await asyncio.sleep(_MOUNT_WAIT_S)
 
 
 def _open_inotify() -> int:
