@@ -13,6 +13,8 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
+from tests.support import eventually
+
 from isthmus.contract.envelope import Stamp
 from isthmus.contract.scopes import SITE_TO_TIER, TIER_TO_SITE, site_exports, tier_exports
 from isthmus.federation.channel import MemoryChannel, pair
@@ -22,8 +24,6 @@ from isthmus.kv.memory import MemoryStore
 from isthmus.kv.port import KeyValueStore
 from isthmus.policy.quotas import Quota
 from isthmus.policy.scopes import Scope
-
-from tests.support import eventually
 
 SITE, HUB = "paris", "global"
 FAST = LinkLimits(beat_s=0.1, lost_after_s=2.0, proof_every_s=0.1, cursor_every_s=0.05)

@@ -47,6 +47,7 @@ class ImportPump:
         self._cursor: pb.Token | None = None
         self._answer: pb.Frame | None = None
         self._marked_at_s = 0.0
+        self._asked_at_s = 0.0
         self.importer: Importer | None = None
 
     async def open(self) -> None:
@@ -56,7 +57,13 @@ class ImportPump:
             self._scope, self._quota, self._limits, self._denials, known, token
         )
         self.importer.synced = synced
+        self._asked_at_s = self._now_s()
         await self._send(self.importer.resume())
+
+    def unanswered(self, now_s: float) -> bool:
+        """True when the peer was asked for a stream and has not begun one for too long."""
+        waiting = self.importer is not None and self.importer.waiting
+        return waiting and now_s - self._asked_at_s > self._limits.stalled_after_s
 
     # -- frames of the peer's exporter
 

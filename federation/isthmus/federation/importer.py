@@ -20,6 +20,9 @@ from isthmus.policy.keys import check_key
 from isthmus.policy.quotas import Quota, Usage, decide_put
 from isthmus.policy.scopes import Decision, Scope, Verb
 
+BEATS_BETWEEN_COMPARES = 3
+"""A repair takes time; asking again at each beat would start it again each time."""
+
 
 @dataclass(slots=True)
 class Work:
@@ -56,7 +59,7 @@ class Importer:
         self._buckets: frozenset[int] = frozenset()
         self._open = False
         self._waiting_begin = True
-        self._compare_at = -1
+        self._compare_wait = 0
         self._refused: set[str] = set()
         self.known = known
         self.stream = 0
@@ -71,6 +74,11 @@ class Importer:
         self.digests_equal: bool | None = None
         self.synced = False
         self.source_ms = 0
+
+    @property
+    def waiting(self) -> bool:
+        """True from asking for a stream until it begins."""
+        return self._waiting_begin
 
     def resume(self) -> pb.Frame:
         """Ask for a new stream, from where we stand."""
@@ -162,16 +170,21 @@ class Importer:
     def beat(self, frame: pb.Beat) -> pb.Frame | None:
         """A beat; a Compare when its digest says that we differ."""
         self.source_ms = max(self.source_ms, frame.sent_at_ms)
-        if not frame.digest or frame.stream != self.stream or frame.seq != self.seq or self._open:
+        if self._waiting_begin or frame.stream == 0:
+            return None
+        if frame.stream != self.stream or frame.seq > self.seq:
+            raise ProtocolViolation("gap", f"a beat tells of frame {frame.seq} after {self.seq}")
+        if not frame.digest or frame.seq != self.seq or self._open:
             return None
         self.digests_equal = frame.digest == self.known.root()
         if self.digests_equal:
-            self._compare_at = -1
+            self._compare_wait = 0
             self.synced = True
             return None
-        if self._compare_at == self.seq or self.over_quota:
+        self._compare_wait -= 1
+        if self._compare_wait > 0 or self.over_quota:
             return None
-        self._compare_at = self.seq
+        self._compare_wait = BEATS_BETWEEN_COMPARES
         return pb.Frame(
             compare=pb.Compare(stream=self.stream, seq=self.seq, buckets=self.known.buckets)
         )

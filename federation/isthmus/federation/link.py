@@ -213,6 +213,8 @@ class Link:
             await self._guard()
             if self._export.stalled(now_s):
                 raise LinkLost("nothing was acknowledged for too long")
+            if self._import.unanswered(now_s):
+                raise LinkLost("the peer began no stream")
 
     async def _beat(self) -> None:
         while True:
