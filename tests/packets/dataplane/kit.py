@@ -63,8 +63,12 @@ class Ground:
 
     async def run(self, netns: str, *argv: str, timeout_s: float = 20.0) -> Run:
         """Run a command in a namespace, whatever its exit code."""
+        return await self.run_here(*Node(netns).command(*argv), timeout_s=timeout_s)
+
+    async def run_here(self, *argv: str, timeout_s: float = 20.0) -> Run:
+        """Run a command where the test runs, whatever its exit code."""
         process = await asyncio.create_subprocess_exec(
-            *Node(netns).command(*argv),
+            *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
