@@ -63,6 +63,11 @@ class Runner:
                 self.health.failed("life", error)
                 log.warning("%s: %s; beginning again", self.controller.component, error)
                 await self._pause(self.restart_s)
+            except Exception as error:
+                # A life that ends by a mistake of ours must not end the role: nobody would notice.
+                self.health.failed("life", error)
+                log.exception("%s: unexpected; beginning again", self.controller.component)
+                await self._pause(self.restart_s)
         self.health.ready = False
 
     async def _life(self) -> None:
@@ -71,7 +76,7 @@ class Runner:
         state = State()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(queue.close)
-            await self._mirrors(stack, state, queue)
+            following = await self._mirrors(stack, state, queue)
             fence: Fence | None = None
             lease: Lease | None = None
             if self.traits.leader:
@@ -82,7 +87,7 @@ class Runner:
             writer = Writer(self.store, state, stamp, self.surroundings, fence)
             context = Context(self.controller.component, state, writer, self.surroundings)
             self.health.ready = True
-            await self._work(queue, context, lease)
+            await self._work(queue, context, lease, following)
         self.health.ready = False
 
     async def _lead(
@@ -106,24 +111,40 @@ class Runner:
 
     async def _mirrors(
         self, stack: contextlib.AsyncExitStack, state: State, queue: WorkQueue
-    ) -> None:
+    ) -> list[asyncio.Task[None]]:
         def changed(keys: Sequence[str]) -> None:
             for key in keys:
-                for item in self.controller.items_for(key):
-                    queue.add(item)
+                self._note(queue, key)
 
-        mirrors = []
+        mirrors, tasks = [], []
         for prefix in dict.fromkeys(self.controller.watches):
             mirror = Mirror(self.store, prefix)
             mirror.subscribe(changed)
             task = asyncio.create_task(mirror.run(), name=f"mirror {prefix}")
             stack.push_async_callback(_cancel, task)
             mirrors.append(mirror)
+            tasks.append(task)
             state.mirrors[prefix] = mirror
         for mirror in mirrors:
             await mirror.wait_synced(self.sync_timeout_s)
+        return tasks
 
-    async def _work(self, queue: WorkQueue, context: Context, lease: Lease | None) -> None:
+    def _note(self, queue: WorkQueue, key: str) -> None:
+        """Queue what ``key`` concerns; a key that a controller cannot read is its neighbour's mistake, not its end."""
+        try:
+            for item in self.controller.items_for(key):
+                queue.add(item)
+        except Exception as error:
+            self.health.failed(key, error)
+            log.warning("%s: key %.200r: %s", self.controller.component, key, error)
+
+    async def _work(
+        self,
+        queue: WorkQueue,
+        context: Context,
+        lease: Lease | None,
+        following: Sequence[asyncio.Task[None]] = (),
+    ) -> None:
         tasks = [
             asyncio.create_task(self._worker(queue, context)) for _ in range(self.traits.workers)
         ]
@@ -135,7 +156,10 @@ class Runner:
             tasks.append(asyncio.create_task(_until_lost(lease)))
         stopping = asyncio.create_task(self._stop.wait())
         try:
-            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            # A mirror that ends (a right was taken away) ends the life: nobody decides on old facts.
+            done, _ = await asyncio.wait(
+                {*tasks, *following, stopping}, return_when=asyncio.FIRST_COMPLETED
+            )
             for task in done - {stopping}:
                 task.result()
         finally:
@@ -147,8 +171,7 @@ class Runner:
         while True:
             for mirror in state.mirrors.values():
                 for key in list(mirror.entries):
-                    for item in self.controller.items_for(key):
-                        queue.add(item)
+                    self._note(queue, key)
             for item in getattr(self.controller, "standing_items", ()):
                 queue.add(item)
             await asyncio.sleep(self.traits.resync_s)

@@ -26,7 +26,7 @@ from isthmus.contract.instance import ChainCords, WireEndpoint
 from isthmus.infrastructure.ports import AttachmentSpec, DeliverySpec, FabricPort
 from isthmus.microcontroller import Context, Listener, Traits
 from isthmus.policy.keys import ROOT
-from isthmus.vswitch import Cord, Panel, PatchPanel, WireSpec
+from isthmus.vswitch import Cord, InvalidPanel, Panel, PatchPanel, WireSpec
 
 PANEL = "*panel"
 
@@ -44,6 +44,24 @@ class Wanted:
     attachments: set[str] = field(default_factory=set)
     connected: dict[str, list[int]] = field(default_factory=dict)
     waiting: dict[str, dict[str, str]] = field(default_factory=dict)
+    _used: set[str] = field(default_factory=set)
+
+    def add_cord(self, a: str, b: str) -> None:
+        """Join two devices; NotYet when one of them serves another hop."""
+        for device in (a, b):
+            if device in self._used:
+                raise NotYet(f"device {device} serves another hop already")
+        cord = Cord(a, b)
+        self._used.update(cord.ends)
+        self.cords.append(cord)
+
+    def add_wire(self, spec: WireSpec) -> None:
+        """Ask for a wire; NotYet when its id or number is another wire's."""
+        for other in self.wires.values():
+            same_number = (other.vni, other.udp_port) == (spec.vni, spec.udp_port)
+            if other != spec and (other.wire_id == spec.wire_id or same_number):
+                raise NotYet(f"wire {spec.wire_id}: id or number {spec.vni} is another wire's")
+        self.wires[spec.wire_id] = spec
 
 
 @dataclass(slots=True)
@@ -154,10 +172,11 @@ class Chaining:
             try:
                 a = self._device(context, record, plan, hop, hop.left, wanted)
                 b = self._device(context, record, plan, hop, hop.right, wanted)
-            except NotYet as reason:
+                wanted.add_cord(a, b)
+            except (NotYet, InvalidPanel) as reason:
+                # One chain's mistake (or a peer's) waits by itself; the other chains are patched.
                 wanted.waiting.setdefault(item, {})[str(index)] = str(reason)
                 continue
-            wanted.cords.append(Cord(a, b))
             wanted.connected[item].append(index)
 
     def _device(
@@ -183,7 +202,9 @@ class Chaining:
         return self._leg(context, plan, end)
 
     def _leg(self, context: Context, plan: ChainPlan, end: HopEnd) -> str:
-        planned = next(f for f in plan.functions if f.instance == end.name)
+        planned = next((f for f in plan.functions if f.instance == end.name), None)
+        if planned is None:
+            raise NotYet(f"instance {end.name} is not in the plan")
         runtime = context.state.get(RUNTIME, host=self.host, instance=end.name)
         if runtime is None or runtime.incarnation != planned.incarnation:
             raise NotYet(f"instance {end.name}: life {planned.incarnation} is not launched")
@@ -225,7 +246,7 @@ class Chaining:
             udp_port=wire.udp_port,
             mtu=self.mtu,
         )
-        wanted.wires[wire.wire] = spec
+        wanted.add_wire(spec)
         return spec.device
 
     async def _endpoints(

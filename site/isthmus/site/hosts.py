@@ -161,9 +161,10 @@ def _pairs(pairs: Iterable[tuple[str, str]], names: Sequence[str]) -> tuple[tupl
 
 
 def _terminal_hosts(terminal: Terminal, inventories: Sequence[HostInventory]) -> tuple[str, ...]:
+    able = [h for h in inventories if h.dataplane != "none"]
     if terminal.kind == "attachment":
-        return tuple(sorted(h.host for h in inventories if terminal.name in h.attachments))
-    return tuple(sorted(h.host for h in inventories if h.dataplane != "none"))
+        able = [h for h in able if terminal.name in h.attachments]
+    return tuple(sorted(h.host for h in able))
 
 
 def _end(terminal: Terminal, host: str) -> HopEnd:
@@ -177,3 +178,9 @@ def _leg(function: PlannedFunction, leg: str) -> HopEnd:
         name=function.instance,
         leg="in" if leg == "in" else "out",
     )
+
+
+def without_data_plane(inventories: Iterable[HostInventory]) -> str:
+    """Which hosts live and yet carry no packets, and why, as the end of a sentence."""
+    unable = sorted((h for h in inventories if h.dataplane == "none"), key=lambda h: h.host)
+    return "".join(f"; host {h.host} has no data plane: {h.reason or 'unknown'}" for h in unable)

@@ -35,6 +35,9 @@ from isthmus.microcontroller import Context, Later, Traits
 from isthmus.site.chains import chain_item, parse_item
 
 CATALOG_ITEM = "*catalog"
+RECHECK_S = 2.0
+"""A refusal that others can lift (a circuit becomes free, a host comes back) is looked at again so often."""
+PASSING = frozenset({"attachment", "attachment-taken", "function type"})
 
 
 class Refused(Exception):
@@ -86,9 +89,9 @@ class Intake:
                 yield chain_item(values["tenant"], values["chain"])
                 return
         remote = REMOTE.parse(key)
-        if remote is not None and remote["rest"].startswith("intents/"):
-            _, tenant, chain = remote["rest"].split("/")
-            yield chain_item(tenant, chain)
+        rest = remote["rest"].split("/") if remote is not None else []
+        if len(rest) == 3 and rest[0] == "intents":
+            yield chain_item(rest[1], rest[2])
         elif CATALOG.parse(key) is not None:
             yield CATALOG_ITEM
 
@@ -106,9 +109,10 @@ class Intake:
         source, wanted, revision = wish
         try:
             segment = self._admit(context, source, wanted)
+            self._check_names(segment, tenant, chain)
         except Refused as refusal:
             await self._refuse(context, tenant, chain, source, refusal, revision)
-            return None
+            return RECHECK_S if refusal.constraint in PASSING else None
         record = ChainRecord(segment=segment, source=source)
         spec_key = SPECS.key(tenant=tenant, chain=chain)
         changed = await context.writer.put(spec_key, record)
@@ -157,7 +161,51 @@ class Intake:
         for terminal in (segment.left, segment.right):
             if terminal.kind == "attachment":
                 self._check_attachment(context, terminal.name)
+        self._check_free(context, segment)
         return segment
+
+    @staticmethod
+    def _check_names(segment: Segment, tenant: str, chain: str) -> None:
+        """The value must be about the chain its key names: a peer's intent may say anything (attack 6)."""
+        if (segment.tenant, segment.chain) != (tenant, chain):
+            raise Refused(
+                "name",
+                f"the request at {tenant}/{chain} is about {segment.tenant}/{segment.chain}; "
+                "ask for it under its own name",
+            )
+        names = [function.name for function in segment.functions]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise Refused(
+                "name", f"functions: name {doubled[0]!r} is used twice; give each its own"
+            )
+
+    @staticmethod
+    def _check_free(context: Context, segment: Segment) -> None:
+        """One attachment serves one chain end: packets could not tell whose they are (see FabricPort)."""
+        mine = _circuits(segment)
+        if len(mine) == 2 and mine[0] == mine[1]:
+            raise Refused(
+                "attachment-taken",
+                f"attachment {mine[0]!r} is both ingress and egress; give the chain two attachments",
+            )
+        for known in context.state.items(SPECS):
+            other = known.envelope.body.segment
+            if (other.tenant, other.chain) == (segment.tenant, segment.chain):
+                continue
+            taken = next((name for name in _circuits(other) if name in mine), None)
+            if taken is not None:
+                # What other tenants have is not told (attack 21).
+                owner = (
+                    f"chain {other.tenant}/{other.chain}"
+                    if other.tenant == segment.tenant
+                    else "a chain of another tenant"
+                )
+                raise Refused(
+                    "attachment-taken",
+                    f"attachment {taken!r} is in use by {owner}; "
+                    "delete that chain or use another attachment",
+                )
 
     def _local(self, context: Context, spec: ChainSpec) -> Segment:
         for name, endpoint in (("ingress", spec.ingress), ("egress", spec.egress)):
@@ -289,3 +337,8 @@ class Intake:
                 f"at once, the limit is {limit}; confirm at the site",
                 after_s=5.0,
             )
+
+
+def _circuits(segment: Segment) -> list[str]:
+    """The attachments a segment ends at."""
+    return [end.name for end in (segment.left, segment.right) if end.kind == "attachment"]

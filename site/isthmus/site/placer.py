@@ -117,7 +117,8 @@ class Placer:
                     chain=wanted.id,
                     kind="residual",
                     constraint="sites",
-                    text=f"no living host delivers {name} {terminal.kind} {terminal.name!r}",
+                    text=f"no living host delivers {name} {terminal.kind} {terminal.name!r}"
+                    + hosts.without_data_plane(inventories),
                 )
         usage = Usage(hosts.network(inventories))
         for known in context.state.items(PLANS):

@@ -11,6 +11,7 @@ from isthmus.contract.families import (
     CORDS,
     EXPLAIN,
     HEALTH,
+    INVENTORY,
     PLANS,
     RUNTIME,
     SPECS,
@@ -34,7 +35,7 @@ class Reporter:
     @property
     def watches(self) -> Sequence[str]:
         """All that makes up a chain's status, and the statuses."""
-        families = (SPECS, PLANS, RUNTIME, HEALTH, CORDS, STATUS)
+        families = (SPECS, PLANS, RUNTIME, HEALTH, CORDS, STATUS, INVENTORY)
         return (
             *(family.prefix() for family in families),
             f"{ROOT}instances/",
@@ -108,6 +109,7 @@ class Reporter:
         started = connected > 0 or any(f.phase == "running" for f in functions)
         phase = Phase.RUNNING if whole else Phase.DEGRADED if started else Phase.PENDING
         reason = "" if whole else (waiting or (f"{ill[0].function}: {ill[0].phase}" if ill else ""))
+        reason = "; ".join(text for text in (_hollow(plan, context), reason) if text)
         return ChainStatus(
             phase=phase,
             reason=reason,
@@ -143,6 +145,14 @@ class Reporter:
             packets_reverse=stats.packets_reverse if current else 0,
             packets_dropped=stats.packets_dropped if current else 0,
         )
+
+
+def _hollow(plan: ChainPlan, context: Context) -> str:
+    """A hollow infrastructure answers like a real one; nobody may take its chains for ones that carry packets."""
+    names = {end.host for hop in plan.hops for end in (hop.left, hop.right)}
+    inventories = {name: context.state.get(INVENTORY, host=name) for name in sorted(names)}
+    hollow = [name for name, found in inventories.items() if found and found.dataplane == "hollow"]
+    return f"hollow infrastructure on {', '.join(hollow)}: no packets are carried" if hollow else ""
 
 
 def _hops(tenant: str, chain: str, plan: ChainPlan, context: Context) -> tuple[int, str]:
