@@ -84,6 +84,7 @@ def forge(
     may_sign: bool = False,
     key: ca.PrivateKey | None = None,
     critical: x509.ExtensionType | None = None,
+    signing_usage: bool | None = None,
 ) -> tuple[ca.PrivateKey, x509.Certificate]:
     """A certificate with exactly these fields, signed by ``signer`` without asking whether it
     should.
@@ -99,7 +100,7 @@ def forge(
         .not_valid_before(ca.utc(now_s))
         .not_valid_after(ca.utc(now_s + life_s))
         .add_extension(x509.BasicConstraints(may_sign, 0 if may_sign else None), critical=True)
-        .add_extension(_usage(may_sign), critical=True)
+        .add_extension(_usage(may_sign if signing_usage is None else signing_usage), critical=True)
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)

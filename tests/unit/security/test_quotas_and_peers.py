@@ -46,6 +46,7 @@ def test_shrinking_is_allowed_even_over_the_limit() -> None:
     quota, over = Quota(max_total_bytes=100), Usage(keys=3, total_bytes=150)
     assert decide_put(quota, over, 5, 5, 50)
     assert not decide_put(quota, over, 5, 60, 50)
+    assert decide_put(Quota(max_keys=2), Usage(keys=3, total_bytes=30), 5, 5, 10)
 
 
 def test_usage_follows_puts_and_deletes_back_to_zero() -> None:

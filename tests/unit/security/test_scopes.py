@@ -127,3 +127,11 @@ def test_a_partner_scope_can_be_checked_to_be_narrower(
 ) -> None:
     """What a partner configures for us must lie within what the agreement gives."""
     assert Scope.mirror("in", inner).narrowed(Scope.mirror("out", outer)) is expected
+
+
+def test_a_narrower_scope_has_no_further_verbs() -> None:
+    """The same keys with one more verb is wider."""
+    read = Scope("read", (Rule("a/", frozenset({Verb.READ})),))
+    both = Scope("both", (Rule("a/", frozenset({Verb.READ, Verb.PUT})),))
+    assert read.narrowed(both)
+    assert not both.narrowed(read)

@@ -161,6 +161,48 @@ def test_keys_of_other_kinds_are_refused() -> None:
         assert refused(of(SITE_A, leaf)) == "weak-key"
 
 
+def test_an_authority_with_a_key_of_another_kind_is_refused() -> None:
+    """A chain is as weak as its weakest key, also when the leaf's is good."""
+    weak = rsa.generate_private_key(65537, 2048)
+    key: ca.PrivateKey = weak  # type: ignore[assignment]
+    _, tier = forge(US.root, may_sign=True, usages=[], common_name="site/a", key=key)
+    signer = ca.Authority(CARRIER, "site/a", tier, key, (US.root.certificate,))
+    _, leaf = forge(signer, [GOOD])
+    assert refused(ca.pem([leaf, tier])) == "weak-key"
+
+
+def test_a_leaf_whose_key_may_sign_others_is_refused() -> None:
+    """Basic constraints say leaf, key usage says authority: contradictions are not interpreted."""
+    _, leaf = forge(SITE_A, [GOOD], signing_usage=True)
+    assert refused(of(SITE_A, leaf)) == "wrong-usage"
+
+
+def test_an_authority_whose_key_may_not_sign_is_refused() -> None:
+    """The other way round."""
+    key, tier = forge(US.root, may_sign=True, usages=[], common_name="site/a", signing_usage=False)
+    signer = ca.Authority(CARRIER, "site/a", tier, key, (US.root.certificate,))
+    _, leaf = forge(signer, [GOOD])
+    assert refused(ca.pem([leaf, tier])) == "wrong-authority"
+
+
+def test_a_root_filed_under_the_wrong_domain_vouches_for_nobody() -> None:
+    """An operator's mistake: the partner's root pasted as ours. Its own constraints still hold."""
+    mixed = TrustBundles.of_pem(1, {CARRIER: THEM.bundle_pem})
+    _, leaf = forge(THEM.root, [GOOD])
+    with pytest.raises(PeerRefused) as caught:
+        verify_peer(ca.pem([leaf]), mixed, NOW_S)
+    assert caught.value.code == "authority-scope"
+
+
+def test_excluded_names_are_not_interpreted() -> None:
+    """We never issue exclusions; a signer that has some is refused instead of half understood."""
+    excluded = x509.NameConstraints(None, [uri("elsewhere.example")])
+    key, tier = forge(US.root, may_sign=True, usages=[], common_name="site/a", critical=excluded)
+    signer = ca.Authority(CARRIER, "site/a", tier, key, (US.root.certificate,))
+    _, leaf = forge(signer, [GOOD])
+    assert refused(ca.pem([leaf, tier])) == "authority-scope"
+
+
 def test_critical_extensions_that_are_not_understood_refuse() -> None:
     """That is what critical means; a policy we cannot read might forbid this very use."""
     strange = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
