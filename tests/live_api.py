@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.api_world import api_view
+from tests.support import eventually
 
 from isthmus.api import ApiSettings, ServeSettings, TcpDoor
 from isthmus.api.main import serve_store
@@ -57,8 +58,12 @@ class LiveApi:
         self.store = MemoryStore(clock=utc_seconds)
         self.view = api_view(self.store, self.settings.tier)
         serving = asyncio.ensure_future(serve_store(self.settings, self.view, stop=self.stop))
-        while not serving.done() and not await _answers(self.settings.socket_path):
-            await asyncio.sleep(0.01)
+
+        async def ready() -> bool:
+            return serving.done() or await _answers(self.settings.socket_path)
+
+        condition: Callable[[], bool | Awaitable[bool]] = ready
+        await eventually(condition, "the API answers")
         started()
         await serving
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from isthmus.cli.specs import MAX_ERRORS, MAX_FILE_BYTES, Parsed, parse
+from isthmus.functions import shipped
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 
@@ -42,6 +43,16 @@ def test_every_shipped_example_is_a_valid_spec(example: Path) -> None:
     parsed = parse(example.read_bytes(), example.name)
     assert parsed.errors == ()
     assert len(parsed.specs) >= 1
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_example_configures_shipped_functions(example: Path) -> None:
+    """A site must be able to run what the examples ask for."""
+    registry = shipped()
+    for loaded in parse(example.read_bytes(), example.name).specs:
+        for function in loaded.spec.functions:
+            known = registry.find(function.type, function.version)
+            known.descriptor.check(function.config)
 
 
 def test_a_good_spec_comes_with_the_line_of_every_field() -> None:
