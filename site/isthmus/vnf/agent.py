@@ -22,7 +22,7 @@ from isthmus.kv.backoff import Backoff
 from isthmus.vnf.client import ClientSettings, VnfClient, connect
 from isthmus.vnf.descriptor import Registry
 from isthmus.vnf.errors import FolderRefused
-from isthmus.vnf.folder import InstanceFolder, scan
+from isthmus.vnf.folder import InstanceFolder, identity_in, scan
 from isthmus.vnf.inotify import FolderWatch
 from isthmus.vnf.kernel import NamespaceKernel
 from isthmus.vnf.kernel_vnf import KernelVnf, VnfIdentity, VnfSettings
@@ -186,7 +186,9 @@ class Agent:
             client = VnfClient(
                 store,
                 document.instance,
-                stamp=Stamp(origin=f"instance.{document.instance}", incarnation=self._life),
+                stamp=Stamp(
+                    origin=identity_in(folder.cert_file.read_text()), incarnation=self._life
+                ),
                 clock=self._clock,
                 chance=self._chance,
                 settings=self._settings.client,

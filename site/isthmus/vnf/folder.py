@@ -7,6 +7,8 @@ is whole or absent. What is read here was written by another process: names are 
 from __future__ import annotations
 
 import json
+import re
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,6 +59,22 @@ class InstanceFolder:
     def key_file(self) -> Path:
         """The instance's private key; made on this host, never leaves it."""
         return self.path / "key.pem"
+
+
+def identity_in(certificate_pem: str) -> str:
+    """The one URI among the names of the first certificate, "" when there is none (RFC 5280: a name of type 6).
+
+    Read from its bytes: a whole X.509 library would cost the agent 8 MB for one line of text. Nothing is decided by it.
+    """
+    end = "-----END CERTIFICATE-----"
+    try:
+        der = ssl.PEM_cert_to_DER_cert(certificate_pem.partition(end)[0] + end)
+    except ValueError:
+        return ""
+    found = re.search(rb"\x86([\x0a-\xff])(spiffe://[!-~]+)", der)
+    if found is None:
+        return ""
+    return found.group(2)[: found.group(1)[0]].decode("ascii")
 
 
 def read_folder(path: Path) -> InstanceFolder:

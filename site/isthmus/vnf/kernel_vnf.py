@@ -69,6 +69,7 @@ class KernelVnf:
         self._applied = Applied(incarnation=identity.incarnation)
         self._state: InstanceState | None = None
         self._stats: InstanceStats | None = None
+        self._begun = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._pending: Configuration | None = None
         """Valid, but the kernel did not take it; tried again at each look."""
@@ -82,8 +83,11 @@ class KernelVnf:
         """Close (or adopt what an earlier agent left in force), then follow configuration and count, for ever."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._outbox.run())
+            tasks.create_task(
+                self._configure()
+            )  # connecting takes as long as closing: side by side
             await self._begin()
-            tasks.create_task(self._configure())
+            self._begun.set()
             tasks.create_task(self._observe())
 
     # ---- putting in force
@@ -92,19 +96,21 @@ class KernelVnf:
         """Until the kernel has a ruleset of this very life: adopted, or closed."""
         while True:
             try:
-                mark = await self._kernel.in_force()
+                rules = await self._kernel.read()  # far cheaper than asking for the mark
+                mark = None if rules is None else await self._kernel.in_force()
                 if mark is not None and mark.incarnation == self._identity.incarnation:
                     self._applied = replace_applied(self._applied, mark)
                 else:
                     await self._kernel.apply(closed(self._identity.incarnation))
                 return
-            except (NamespaceMissing, KernelRefused) as error:
-                self._say(healthy=False, detail=str(error))
+            except (NamespaceMissing, KernelRefused, TimeoutError) as error:
+                self._say(healthy=False, detail=str(error) or "the kernel does not answer")
             await asyncio.sleep(self._settings.kernel_retry_s)
 
     async def _configure(self) -> None:
         async with contextlib.aclosing(self._client.configurations()) as configurations:
             async for configuration in configurations:
+                await self._begun.wait()
                 async with self._one_at_a_time:
                     await self._take(configuration)
 

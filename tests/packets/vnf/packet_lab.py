@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -71,11 +72,11 @@ UDP_SEND = """
 import socket, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
     one.bind(("0.0.0.0", 40000))
+    one.settimeout(10)
     for _ in range(int(sys.argv[3])):
-        try:
-            one.sendto(sys.argv[4].encode(), (sys.argv[1], int(sys.argv[2])))
-        except OSError:
-            one.sendto(sys.argv[4].encode(), (sys.argv[1], int(sys.argv[2])))
+        one.sendto(sys.argv[4].encode(), (sys.argv[1], int(sys.argv[2])))
+        if sys.argv[4] == "answer":
+            one.recv(100)  # an answer to a closed port would be answered by one more packet
 """
 
 UPLOAD = """
@@ -214,6 +215,12 @@ class Lab:
         found: InstanceStats | None = await eventually(some, f"{instance} publishes counters")
         assert found is not None
         return found
+
+    async def origin(self, key: str) -> str:
+        """Who wrote the value, in his own words."""
+        entry = await self.etcd.root.get(key)
+        assert entry is not None
+        return str(json.loads(entry.value)["origin"])
 
     async def state(self, instance: str) -> InstanceState:
         async def some() -> InstanceState | None:

@@ -21,6 +21,8 @@ from tests.packets.vnf.packet_lab import (
 )
 from tests.support import eventually
 
+from isthmus.contract.families import APPLIED
+
 pytestmark = [pytest.mark.world, pytest.mark.etcd]
 
 FW, NAT, LIM = "i-000000000001", "i-000000000002", "i-000000000003"
@@ -37,6 +39,8 @@ async def test_a_put_by_etcdctl_changes_what_the_firewall_lets_through() -> None
         await lab.etcdctl_put(FW, "firewall", {"default_policy": "accept", "rules": [deny]})
         applied = await lab.in_force(FW, 1)
         assert applied.incarnation == 1
+        origin = await lab.origin(APPLIED.key(instance=FW))
+        assert origin == f"spiffe://carrier.example/site/a/instance.{FW}"
         assert await lab.connect(6000) == LEFT
         assert await lab.connect(5999) == "ConnectionRefusedError"  # a reset, not a silence
         assert await lab.ping()

@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.integration.vnf.secure_etcd import Authority
 
 from isthmus.vnf.errors import FolderRefused
-from isthmus.vnf.folder import read_folder, scan
+from isthmus.vnf.folder import identity_in, read_folder, scan
 from isthmus.vnf.inotify import FolderWatch
 
 ONE = "i-000000000001"
@@ -132,3 +133,17 @@ async def test_a_folder_that_cannot_be_watched_is_only_scanned(tmp_path: Path) -
     watch = FolderWatch(tmp_path / "nowhere")
     assert not watch.live
     watch.close()
+
+
+def test_the_identity_in_a_certificate_is_found_and_nonsense_is_none(tmp_path: Path) -> None:
+    """Every value says who wrote it; a broken certificate must not stop the writer."""
+    authority = Authority(tmp_path)
+    cert, _ = authority.leaf(f"instance.{ONE}", tmp_path / "leaf")
+    assert identity_in(cert.read_text()) == f"spiffe://carrier.example/site/a/instance.{ONE}"
+    assert identity_in(authority.ca_file.read_text()) in ("", "spiffe://carrier.example")
+    for nonsense in (
+        "",
+        "no certificate",
+        "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----",
+    ):
+        assert identity_in(nonsense) == ""
