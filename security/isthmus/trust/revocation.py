@@ -105,6 +105,29 @@ def load(path: Path) -> RevocationList:
     return parse(files.read_public(path))
 
 
+def save(path: Path, revoked: RevocationList) -> None:
+    """Write the file :func:`load` reads, whole or not at all."""
+    files.write_public(path, revoked.to_json())
+
+
+def revoke(
+    current: RevocationList,
+    now_s: float,
+    *,
+    serials: Iterable[tuple[str, int]] = (),
+    identities: Iterable[Identity] = (),
+    authorities: Iterable[str] = (),
+) -> RevocationList:
+    """The next version of ``current``, with these added; with nothing to add it is only fresher."""
+    return RevocationList(
+        current.version + 1,
+        now_s,
+        current.serials | frozenset(serials),
+        current.identities | {str(identity) for identity in identities},
+        current.authorities | frozenset(authorities),
+    )
+
+
 def newer(current: RevocationList, offered: RevocationList) -> RevocationList:
     """``offered`` when it is not older than ``current``; a step back is refused (replay would
     un-revoke).

@@ -148,3 +148,19 @@ def test_lists_in_force_are_merged() -> None:
     assert merged.age_s(NOW_S) == 100
     assert merged.age_s(NOW_S - 500) == 0
     assert revocation.merge([]) is NONE_REVOKED
+
+
+def test_revoking_makes_the_next_list_which_is_taken_over(tmp_path: Path) -> None:
+    """What an operator's command does: add, write, and whoever reads it agrees that it is newer."""
+    path = tmp_path / "revoked.json"
+    first = revocation.revoke(NONE_REVOKED, NOW_S, identities=[US.identity()])
+    second = revocation.revoke(
+        first, NOW_S + 1, serials=[("carrier.example", 7)], authorities=["ef" * 32]
+    )
+    current = NONE_REVOKED
+    for written in (first, second):
+        revocation.save(path, written)
+        current = revocation.newer(current, revocation.load(path))
+    assert current == second
+    assert current.identities == first.identities
+    assert current.reason(US.identity(), 7) is not None
