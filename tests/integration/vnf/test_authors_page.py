@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -62,12 +63,13 @@ async def test_the_process_sample_conforms_through_the_relay(tmp_path: Path) -> 
                 *("-I", str(script), str(place), INSTANCE, "1"),
                 env={"PATH": f"{binaries}:{os.environ['PATH']}"},
                 stdout=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
             )
             try:
                 await process.wait()
             finally:
                 with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)  # with the client it may be waiting for
                 await process.wait()
 
         try:
