@@ -20,6 +20,7 @@ from isthmus.kv.errors import Compacted, FutureRevision, InvalidRequest, LeaseLo
 from isthmus.kv.leasing import Clock, EtcdLease, boottime_s
 from isthmus.kv.port import Entry, Snapshot, StoreStatus, Txn, TxnResult, WatchBatch
 from isthmus.kv.ranges import KeyRange
+from isthmus.kv.rules import check_size
 from isthmus.kv.settings import EtcdSettings
 from isthmus.kv.snapshots import SnapshotReader
 from isthmus.kv.watching import Watching
@@ -74,6 +75,7 @@ class EtcdStore:
     async def put(
         self, key: str, value: bytes, *, lease_id: int = 0, timeout_s: float = 5.0
     ) -> int:
+        check_size(key, len(key) + len(value))
         answer = await self._calls.unary(
             methods.PUT,
             wire.PutRequest(key=key_bytes(key), value=value, lease=lease_id),

@@ -117,6 +117,19 @@ class EtcdServer:
         await writer.wait_closed()
         return True
 
+    async def vanished(self) -> None:
+        """Until nobody listens any more."""
+
+        async def refused() -> bool:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:
+                return True
+            writer.close()
+            return False
+
+        _: bool = await eventually(refused, f"port {self.port} is closed")
+
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)

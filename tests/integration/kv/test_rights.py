@@ -1,0 +1,344 @@
+"""Who may touch what, on a real etcd with users by certificate (R6, R8; attacks 7 and 8; G8).
+
+A component is its certificate; its role holds exact half-open ranges. etcd refuses what is wider, it
+never filters. A server that is too old to refuse the two known bypasses (a watch of one granted key
+stretched to the keys behind it, a nested transaction) fails here instead of being trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+from tests.integration.kv.authority import Authority
+from tests.integration.kv.server import EtcdServer, serves
+from tests.support import eventually
+
+from isthmus.kv import Compare, Delete, Get, Put, Target, Txn
+from isthmus.kv import wire_pb2 as wire
+from isthmus.kv.admin import Access, EtcdAdmin, Grant
+from isthmus.kv.channel import open_channel
+from isthmus.kv.errors import (
+    InvalidRequest,
+    PermissionDenied,
+    StoreError,
+    Unauthenticated,
+    Unavailable,
+)
+from isthmus.kv.etcd import EtcdStore
+from isthmus.kv.memory import MemoryStore
+from isthmus.kv.mirror import Mirror
+from isthmus.kv.port import KeyValueStore
+from isthmus.kv.ranges import KeyRange
+
+GRANTS = (
+    Grant.of("hosts/h1/", Access.READ_WRITE),
+    Grant.of("chains/", Access.READ),
+    Grant.of("summary/site", Access.WRITE),
+    Grant.of("one", Access.READ),
+)
+
+
+class Guarded:
+    """An etcd with authentication, its authority, and stores of several identities."""
+
+    def __init__(self, server: EtcdServer, authority: Authority, stack: AsyncExitStack) -> None:
+        self.server = server
+        self.authority = authority
+        self._stack = stack
+
+    async def store(self, common_name: str) -> EtcdStore:
+        files = self.authority.client_files(common_name)
+        return await self._stack.enter_async_context(self.server.store(**files))
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[Guarded]:
+    """Authentication on; ``launcher.h1`` holds GRANTS."""
+    authority = Authority(tmp_path / "certificates")
+    certificate, key = authority.issue("server")
+    server = EtcdServer(tmp_path / "member", tls=(authority.file, certificate, key))
+    async with AsyncExitStack() as stack:
+        stack.callback(server.kill)
+        await server.start()
+        world = Guarded(server, authority, stack)
+        root = await world.store("root")
+        await serves(root)
+        admin = EtcdAdmin(root)
+        await admin.ensure_role("launcher.h1", GRANTS)
+        await admin.ensure_user("launcher.h1", ["launcher.h1"])
+        await admin.enable_auth()
+        for key_name in ("hosts/h1/a", "hosts/h10/a", "hosts/h2/a", "chains/t/c", "one", "zz"):
+            await root.put(key_name, b"secret")
+        yield world
+
+
+async def denied(store: KeyValueStore, txn: Txn) -> bool:
+    """Was the transaction refused for lack of rights?"""
+    try:
+        await store.txn(txn)
+    except PermissionDenied:
+        return True
+    return False
+
+
+async def check_rights(store: KeyValueStore) -> None:
+    """The same expectations for etcd and for the twin."""
+    assert await store.get("hosts/h1/a") is not None
+    await store.put("hosts/h1/new", b"")
+    assert len((await store.snapshot("chains/")).entries) == 1
+    await store.put("summary/site", b"")
+    refused = [
+        store.get("hosts/h2/a"),
+        store.get("hosts/h10/a"),
+        store.get("summary/site"),
+        store.get("one/"),
+        store.get("zz"),
+        store.put("chains/t/c", b""),
+        store.put("hosts/h1", b""),
+        store.put("hosts/h10/a", b""),
+        store.put("one", b""),
+        store.delete("chains/t/c"),
+        store.snapshot("hosts/"),
+        store.snapshot("hosts/h10/"),
+        store.snapshot("summary/"),
+        anext(store.watch("hosts/")),
+        anext(store.watch("hosts/h10/")),
+        anext(store.watch("summary/site")),
+    ]
+    for number, call in enumerate(refused):
+        with pytest.raises(PermissionDenied) as refusal:
+            await asyncio.wait_for(call, 5)
+        assert refusal.value.range_, f"call {number} does not name its range"
+    own = Put("hosts/h1/x", b"")
+    assert await denied(store, Txn((Compare("zz", Target.VERSION, 0),), (own,)))
+    assert await denied(store, Txn(then=(own, Put("zz", b""))))
+    assert await denied(store, Txn(then=(own, Get("zz"))))
+    assert await denied(store, Txn(then=(own, Delete("chains/t/c"))))
+    assert await denied(store, Txn(then=(own,), otherwise=(Get("zz"),)))
+    assert not await denied(store, Txn((Compare("one", Target.VERSION, 0, ">"),), (own,)))
+
+
+async def test_etcd_grants_exactly_what_was_granted(guarded: Guarded) -> None:
+    """Neighbours of a prefix, wider ranges and every way to touch a key in passing are refused."""
+    await check_rights(await guarded.store("launcher.h1"))
+
+
+async def test_twin_grants_exactly_what_was_granted() -> None:
+    """A simulation in which rights are wider than in production proves nothing."""
+    root = MemoryStore()
+    for key in ("hosts/h1/a", "hosts/h10/a", "hosts/h2/a", "chains/t/c", "one", "zz"):
+        await root.put(key, b"secret")
+    await check_rights(root.as_user("launcher.h1", GRANTS))
+
+
+async def test_a_user_nobody_made_may_do_nothing(guarded: Guarded) -> None:
+    """A certificate of our authority alone opens no key."""
+    stranger = await guarded.store("stranger")
+    with pytest.raises((PermissionDenied, Unauthenticated)):
+        await stranger.get("hosts/h1/a")
+    with pytest.raises((PermissionDenied, Unauthenticated)):
+        await asyncio.wait_for(anext(stranger.watch("hosts/h1/")), 5)
+
+
+async def test_without_a_certificate_there_is_no_connection(guarded: Guarded) -> None:
+    """And the error is typed, not a raw TLS message, and comes within its deadline."""
+    async with guarded.server.store(ca_file=guarded.authority.file) as nobody:
+        with pytest.raises(Unavailable):
+            await nobody.get("hosts/h1/a", timeout_s=2)
+
+
+async def test_a_server_of_another_authority_is_not_believed(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    """We authenticate the store as it authenticates us."""
+    other = Authority(tmp_path / "other")
+    async with guarded.server.store(**other.client_files("root")) as store:
+        with pytest.raises(Unavailable):
+            await store.get("hosts/h1/a", timeout_s=2)
+
+
+async def test_a_server_of_another_name_is_not_believed(guarded: Guarded) -> None:
+    """A certificate of our authority for another host is not this host."""
+    files = guarded.authority.client_files("root")
+    async with guarded.server.store(server_name="elsewhere.example", **files) as store:
+        with pytest.raises(Unavailable):
+            await store.get("hosts/h1/a", timeout_s=2)
+    async with guarded.server.store(server_name="localhost", **files) as store:
+        assert await store.get("hosts/h1/a") is not None
+
+
+async def test_watch_of_one_key_cannot_be_stretched(guarded: Guarded) -> None:
+    """Attack 8: etcd before 3.7.1 / 3.6.14 / 3.5.33 delivered every key behind the granted one.
+
+    Our client cannot even write such a request, so it is written by hand here."""
+    with pytest.raises(InvalidRequest):
+        KeyRange(b"one", b"\0")
+    settings = guarded.server.settings(**guarded.authority.client_files("launcher.h1"))
+    async with open_channel(settings) as channel:
+        call = channel.stream_stream(
+            "/etcdserverpb.Watch/Watch",
+            request_serializer=wire.WatchRequest.SerializeToString,
+            response_deserializer=wire.WatchResponse.FromString,
+        )()
+        create = wire.WatchCreateRequest(key=b"one", range_end=b"\0", start_revision=1)
+        await call.write(wire.WatchRequest(create_request=create))
+        answer = await asyncio.wait_for(call.read(), 5)
+        call.cancel()
+    assert answer.canceled
+    assert "permission denied" in answer.cancel_reason
+    assert not answer.events
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    """A length-delimited field of a message, by hand."""
+    return bytes([number << 3 | 2, len(payload)]) + payload
+
+
+async def test_nested_transaction_is_refused(guarded: Guarded) -> None:
+    """Attack 8 (CVE-2026-33343): old servers checked the outer transaction only.
+
+    Neither our port nor our messages know nesting, so this is bytes."""
+    assert "request_txn" not in wire.RequestOp.DESCRIPTOR.fields_by_name
+    get = wire.RequestOp(request_range=wire.RangeRequest(key=b"zz")).SerializeToString()
+    inner = _field(2, get)
+    nested = _field(2, _field(4, inner))
+    settings = guarded.server.settings(**guarded.authority.client_files("launcher.h1"))
+    async with open_channel(settings) as channel:
+        call = channel.unary_unary("/etcdserverpb.KV/Txn")
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await call(nested, timeout=5)
+    assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_mirror_without_rights_says_so(guarded: Guarded) -> None:
+    """Not an endless silence: whoever waits for it gets the refusal, too."""
+    mirror = Mirror(await guarded.store("launcher.h1"), "hosts/")
+    task = asyncio.create_task(mirror.run())
+    with pytest.raises(PermissionDenied):
+        await mirror.wait_synced(5)
+    with pytest.raises(PermissionDenied):
+        await task
+
+
+async def test_change_of_roles_disturbs_nobody(guarded: Guarded) -> None:
+    """Each change makes etcd refuse what was on its way; the client asks again, unseen."""
+    root, launcher = await guarded.store("root"), await guarded.store("launcher.h1")
+    admin = EtcdAdmin(root)
+    done = asyncio.Event()
+
+    async def change() -> None:
+        for number in range(30):
+            await admin.ensure_role(f"role{number}", [Grant.of(f"x{number}/", Access.READ)])
+        done.set()
+
+    changing = asyncio.create_task(change())
+    writes = 0
+    while not done.is_set():
+        await launcher.put("hosts/h1/a", b"%d" % writes)
+        await launcher.snapshot("hosts/h1/")
+        await anext(launcher.watch("hosts/h1/"))
+        writes += 1
+    await changing
+    assert writes > 5
+
+
+async def test_ensure_role_takes_and_gives_exactly(guarded: Guarded) -> None:
+    """Generated roles change with the contract: what is no longer in it must go."""
+    admin = EtcdAdmin(await guarded.store("root"))
+    launcher = await guarded.store("launcher.h1")
+    less = [Grant.of("chains/", Access.READ_WRITE), Grant.of("hosts/h1/", Access.READ)]
+    await admin.ensure_role("launcher.h1", less)
+    assert await admin.role_grants("launcher.h1") == frozenset(less)
+    await launcher.put("chains/t/c", b"")
+    with pytest.raises(PermissionDenied):
+        await launcher.put("hosts/h1/a", b"")
+    with pytest.raises(PermissionDenied):
+        await launcher.put("summary/site", b"")
+    await admin.ensure_role("launcher.h1", less)
+    with pytest.raises(InvalidRequest, match="same range"):
+        await admin.ensure_role("launcher.h1", [*less, Grant.of("chains/", Access.READ)])
+
+
+async def test_a_user_that_was_deleted_is_refused(guarded: Guarded) -> None:
+    """Calls at once; a watch that is open goes on (etcd checks it once), hence the relay is cut."""
+    admin = EtcdAdmin(await guarded.store("root"))
+    launcher = await guarded.store("launcher.h1")
+    assert await launcher.get("hosts/h1/a") is not None
+    await admin.ensure_no_user("launcher.h1")
+    await admin.ensure_no_user("launcher.h1")
+    with pytest.raises(StoreError) as refusal:
+        await launcher.get("hosts/h1/a", timeout_s=2)
+    assert isinstance(refusal.value, PermissionDenied | Unauthenticated)
+    assert "launcher.h1" not in await admin.users()
+
+
+async def test_users_and_roles_come_and_go(guarded: Guarded) -> None:
+    """The credentials controller's verbs, each once."""
+    admin = EtcdAdmin(await guarded.store("root"))
+    await admin.ensure_user("vnf", [])
+    assert await admin.user_roles("vnf") == ()
+    await admin.add_role("extra")
+    await admin.ensure_user("vnf", ["extra", "launcher.h1"])
+    assert set(await admin.user_roles("vnf")) == {"extra", "launcher.h1"}
+    await admin.ensure_user("vnf", ["extra"])
+    assert await admin.user_roles("vnf") == ("extra",)
+    await admin.delete_role("extra")
+    assert "extra" not in await admin.roles()
+    assert await admin.auth_enabled()
+    await admin.enable_auth()
+
+
+async def test_password_users_survive_a_restart(guarded: Guarded) -> None:
+    """A restart of the server must not end them; other clients then failed for ever (measured)."""
+    admin = EtcdAdmin(await guarded.store("root"))
+    await admin.add_user("ems", "a long password")
+    await admin.grant_role("ems", "launcher.h1")
+    files = {"ca_file": guarded.authority.file} | guarded.authority.client_files("nobody")
+    ems = guarded.server.store(user="ems", password="a long password", **files)
+    async with ems:
+        await ems.put("hosts/h1/a", b"1")
+        watch = ems.watch("hosts/h1/")
+        await anext(watch)
+        guarded.server.kill()  # simple tokens live in the server's memory
+        await guarded.server.start()
+        await serves(await guarded.store("root"))
+        await ems.put("hosts/h1/a", b"2", timeout_s=10)
+        seen = 0
+        while not seen:
+            seen = len((await asyncio.wait_for(anext(watch), 10)).events)
+        await watch.aclose()
+    async with guarded.server.store(user="ems", password="wrong", **files) as wrong:
+        with pytest.raises(Unauthenticated):
+            await wrong.get("hosts/h1/a")
+
+
+async def test_password_user_survives_a_short_token(tmp_path: Path) -> None:
+    """Tokens of three seconds: a store client lives for months."""
+    server = EtcdServer(tmp_path / "member", extra=("--auth-token-ttl=1",))
+    await server.start()
+    try:
+        async with server.store() as open_store:
+            await serves(open_store)
+            admin = EtcdAdmin(open_store)
+            await admin.ensure_role("r", [Grant.of("a/", Access.READ_WRITE)])
+            await admin.add_user("ems", "password")
+            await admin.grant_role("ems", "r")
+            await admin.enable_auth()
+        async with server.store(user="ems", password="password") as ems:
+            await ems.put("a/b", b"")
+            first = ems.counters.authentications
+
+            async def had_to_authenticate() -> bool:
+                await asyncio.sleep(1.2)  # longer than a token lives, which each use prolongs
+                await ems.put("a/b", b"")
+                return ems.counters.authentications > first
+
+            _: bool = await eventually(had_to_authenticate, "a second authentication")
+    finally:
+        server.kill()
