@@ -46,13 +46,7 @@ class Node:
         if self.netns is not None and not self.path.exists():
             raise NodeGone(self.netns)
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        process = await asyncio.create_subprocess_exec(
-            *self.command(*argv),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(),
-        )
+        process = await self._start(argv)
         try:
             async with asyncio.timeout(limit_s):
                 out, err = await process.communicate(stdin.encode())
@@ -63,6 +57,20 @@ class Node:
         if process.returncode:
             self._fail(argv, process.returncode, err.decode(errors="replace"))
         return out.decode(errors="replace")
+
+    async def _start(self, argv: tuple[str, ...]) -> asyncio.subprocess.Process:
+        command = self.command(*argv)
+        try:
+            return await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=_environment(),
+            )
+        except FileNotFoundError:
+            problem = f"{command[0]} is not installed (iproute2, nftables, util-linux are needed)"
+            raise CommandFailed(argv, 127, problem) from None
 
     def _fail(self, argv: tuple[str, ...], returncode: int, stderr: str) -> None:
         gone = "nsenter" in stderr and "No such file" in stderr

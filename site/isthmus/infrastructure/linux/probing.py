@@ -53,8 +53,6 @@ async def _try(*unshare: str) -> tuple[str, ...]:
         return (f"network namespace: {error.stderr.strip() or 'refused'}",)
     except CommandTimedOut as error:
         return (f"network namespace: {error}",)
-    except FileNotFoundError as error:
-        return (f"tools: {error.filename} is not installed; it comes with util-linux",)
     return tuple(line for line in text.splitlines() if line.strip())
 
 

@@ -40,7 +40,7 @@ def link_changes(message: bytes, scope: str, kind: Kind) -> Iterator[Change]:
     place = 0
     while place + 16 <= len(message):
         size, what = struct.unpack_from("=IH", message, place)
-        if size < 16:
+        if size < 16 or place + size > len(message):
             return
         if what in (_RTM_NEWLINK, _RTM_DELLINK) and size >= 32:
             flags = struct.unpack_from("=I", message, place + 24)[0]
