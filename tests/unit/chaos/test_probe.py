@@ -74,13 +74,14 @@ async def test_answers_name_their_server() -> None:
 
 
 async def _until_answered(port: int) -> ProbeReport:
-    async def attempt() -> ProbeReport | None:
-        report = await run_client(("127.0.0.1", port), seconds=0.1)
-        return report if report.received == report.sent else None
+    reports: list[ProbeReport] = []
 
-    report = await eventually(attempt, "the server answers")
-    assert report is not None
-    return report
+    async def attempt() -> bool:
+        reports.append(await run_client(("127.0.0.1", port), seconds=0.1))
+        return reports[-1].received == reports[-1].sent
+
+    await eventually(attempt, "the server answers")
+    return reports[-1]
 
 
 async def _free_port() -> int:
