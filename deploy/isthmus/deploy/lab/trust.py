@@ -83,7 +83,9 @@ class LabTrust:
 
     def _enrolment(self, tier: str, component: str) -> Enrolment:
         identity = self.identity(tier, component)
-        request = LeafRequest(identity)
+        # "localhost": so that an operator's etcdctl, which has no option for a server name, can check it.
+        names = ("localhost",) if component == ETCD else ()
+        request = LeafRequest(identity, dns_names=names)
         return Enrolment(request, self.folder(tier, component))
 
     def _signer(self, store: AuthorityStore, site: LabSite, now_s: float) -> None:
