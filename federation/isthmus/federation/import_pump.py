@@ -15,9 +15,11 @@ from isthmus.federation.destination import Destination
 from isthmus.federation.filters import DenialLog
 from isthmus.federation.importer import Importer, Work
 from isthmus.federation.limits import LinkLimits
-from isthmus.policy.quotas import Quota
+from isthmus.policy.quotas import Bucket, Quota
 from isthmus.policy.scopes import Scope
 
+MAX_SLOWDOWN_S = 5.0
+"""One pause; longer ones would look like a stalled importer to the peer."""
 Send = Callable[[pb.Frame], Awaitable[None]]
 
 
@@ -46,6 +48,8 @@ class ImportPump:
         self._wake = asyncio.Event()
         self._cursor: pb.Token | None = None
         self._answer: pb.Frame | None = None
+        self._bucket: Bucket | None = None
+        self.slowed_s = 0.0
         self._marked_at_s = 0.0
         self._asked_at_s = 0.0
         self.importer: Importer | None = None
@@ -114,11 +118,12 @@ class ImportPump:
         """Everything queued that may be written together."""
         parallel = self._queue[0][0].parallel
         newest: dict[str, bytes | None] = {}
-        size = 0
+        size = received = 0
         last: Work | None = None
         synced = False
         while self._queue and self._queue[0][0].parallel == parallel and not synced:
             work, bytes_ = self._queue.popleft()
+            received += len(work.writes)
             for key, value in work.writes:
                 newest.pop(key, None)
                 newest[key] = value  # last: the order of writes follows the source
@@ -127,6 +132,8 @@ class ImportPump:
             synced = work.synced
             if work.cursor is not None:
                 self._cursor = work.cursor
+        if not parallel:
+            await self._slow_down(received)
         if newest:
             await self._destination.write(list(newest.items()), parallel=parallel)
         if synced:
@@ -134,6 +141,15 @@ class ImportPump:
         self._importer().stored(size)
         if last is not None and last.ack is not None:
             await self._send(pb.Frame(ack=last.ack))
+
+    async def _slow_down(self, changes: int) -> None:
+        """Over its rate a peer waits: its acknowledgements come later, so it coalesces at its own end (G11)."""
+        now_s = self._now_s()
+        bucket = self._bucket or Bucket.full(self._quota, now_s)
+        self._bucket, wait_s = bucket.take(self._quota, now_s, changes)
+        if wait_s > 0:
+            self.slowed_s += wait_s
+            await asyncio.sleep(min(wait_s, MAX_SLOWDOWN_S))
 
     async def _mark_if_due(self) -> None:
         due = self._now_s() - self._marked_at_s >= self._limits.cursor_every_s

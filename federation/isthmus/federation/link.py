@@ -298,5 +298,6 @@ class Link:
                 "digests_equal": importer.digests_equal,
                 "resyncs": importer.resyncs,
                 "repairs": importer.repairs,
+                "slowed_s": self._import.slowed_s,
             }
         )

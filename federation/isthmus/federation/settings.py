@@ -148,8 +148,8 @@ def load_site(path: Path) -> SiteLinkSettings:
 def _refused(path: Path, error: Exception) -> SettingsRefused:
     if not isinstance(error, ValidationError):
         return SettingsRefused(f"{path}: {error}")
-    first: Iterable[str] = (
-        f"{'.'.join(str(part) for part in one['loc']) or 'file'}: {one['msg']}"
-        for one in error.errors()[:3]
+    wrong = sorted(error.errors(), key=lambda one: one["type"] == "missing")
+    told: Iterable[str] = (
+        f"{'.'.join(str(part) for part in one['loc']) or 'file'}: {one['msg']}" for one in wrong[:5]
     )
-    return SettingsRefused(f"{path}: {'; '.join(first)}")
+    return SettingsRefused(f"{path}: {'; '.join(told)}")

@@ -40,6 +40,7 @@ class LinkStatus(BaseModel):
     resyncs: int = 0
     repairs: int = 0
     reconnects: int = 0
+    slowed_s: float = Field(0.0, description="how long the peer was made to wait for its rate")
     denied: dict[str, int] = Field(default_factory=dict, description="by direction and reason")
     newest_denials: tuple[Denial, ...] = ()
     last_error: str = ""
