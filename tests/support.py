@@ -10,11 +10,27 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
+async def eventually(
+    condition: Callable[[], Awaitable[T]],
+    what: str,
+    *,
+    timeout_s: float = ...,
+    every_s: float = ...,
+) -> T: ...
+@overload
+async def eventually(
+    condition: Callable[[], T],
+    what: str,
+    *,
+    timeout_s: float = ...,
+    every_s: float = ...,
+) -> T: ...
 async def eventually(
     condition: Callable[[], T | Awaitable[T]],
     what: str,

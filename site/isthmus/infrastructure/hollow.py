@@ -9,7 +9,7 @@ break things in it with ``lose_instance`` and ``fail_next``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from isthmus.infrastructure.errors import InfrastructureError, StaleIncarnation, UnknownAttachment
@@ -44,7 +44,7 @@ class _Watchers:
                 change = Change("", "too many changes to name them")
             queue.put_nowait(change)
 
-    async def watch(self) -> AsyncIterator[Change]:
+    async def watch(self) -> AsyncGenerator[Change, None]:
         queue: asyncio.Queue[Change] = asyncio.Queue(MAX_PENDING_CHANGES)
         self._queues.add(queue)
         try:
@@ -93,7 +93,7 @@ class HollowCompute:
     async def probe(self) -> Capability:
         return _CAPABILITY
 
-    def watch(self) -> AsyncIterator[Change]:
+    def watch(self) -> AsyncGenerator[Change, None]:
         return self._watchers.watch()
 
     def lose_instance(self, instance_id: str, reason: str = "lost by the test") -> None:
@@ -143,7 +143,7 @@ class HollowFabric:
     async def probe(self) -> Capability:
         return _CAPABILITY
 
-    def watch(self) -> AsyncIterator[Change]:
+    def watch(self) -> AsyncGenerator[Change, None]:
         return self._watchers.watch()
 
     def _check(self, attachment_id: str) -> None:

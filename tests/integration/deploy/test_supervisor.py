@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,11 @@ async def supervisor(tmp_path: Path) -> AsyncIterator[Supervisor]:
     """A supervisor that is stopped, with all it owns, after the test."""
     async with Supervisor(state_file=tmp_path / "state.json", roll=lambda: 0.5) as owner:
         yield owner
+
+
+def ended(pid: int) -> bool:
+    """The opposite of ``alive``, for waiting."""
+    return not alive(pid)
 
 
 def alive(pid: int) -> bool:
@@ -382,4 +388,4 @@ asyncio.run(main())
     done = await run([sys.executable, "-c", program], timeout_s=60, check=False)
     assert done.code == -signal.SIGKILL, done.output
     for pid in map(int, note.read_text().split()):
-        await eventually(lambda p=pid: not alive(p), f"{pid} ends with its owner")  # type: ignore[misc]
+        await eventually(partial(ended, pid), f"{pid} ends with its owner")

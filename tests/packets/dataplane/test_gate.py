@@ -59,10 +59,10 @@ async def test_a_lease_that_is_not_renewed_ends_by_itself(ground: Ground, one: O
     await one.panel.gate.renew("c-1", 7, 0.5)
     assert await passes(ground)
 
-    async def closed() -> bool:
+    async def is_closed() -> bool:
         return not await passes(ground)
 
-    await eventually(closed, "the gate closes when its lease ends", timeout_s=5)
+    assert await eventually(is_closed, "the gate closes when its lease ends", timeout_s=5)
 
 
 async def test_a_frozen_holder_stops_forwarding(ground: Ground, one: OneNode) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -141,8 +142,8 @@ async def test_a_node_that_comes_back_is_watched_again(ground: Ground, one: OneN
     reader.cancel()
 
 
-async def _collect(watch: object, into: list[Change]) -> None:
-    async for change in watch:  # type: ignore[attr-defined]
+async def _collect(watch: AsyncIterator[Change], into: list[Change]) -> None:
+    async for change in watch:
         into.append(change)
 
 

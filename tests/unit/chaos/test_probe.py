@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.support import eventually
@@ -76,10 +77,11 @@ async def test_answers_name_their_server() -> None:
 async def _until_answered(port: int) -> ProbeReport:
     reports: list[ProbeReport] = []
 
-    async def attempt() -> bool:
+    async def answered() -> bool:
         reports.append(await run_client(("127.0.0.1", port), seconds=0.1))
         return reports[-1].received == reports[-1].sent
 
+    attempt: Callable[[], Awaitable[bool]] = answered
     await eventually(attempt, "the server answers")
     return reports[-1]
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
 
 from isthmus.infrastructure.errors import BuildFailed, Refused, StaleIncarnation
@@ -91,7 +91,7 @@ class LinuxCompute:
         """Build the essentials in a throw-away namespace and say what failed."""
         return await probe_kernel()
 
-    def watch(self) -> AsyncIterator[Change]:
+    def watch(self) -> AsyncGenerator[Change, None]:
         """Yield a change when a sandbox loses its name, a leg or its process."""
         return watch_kernel(self.settings, "instance", self._processes.changes)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from isthmus.infrastructure.errors import BuildFailed, Refused
 from isthmus.infrastructure.linux.names import attachment_alias, attachment_device, attachment_of
@@ -127,7 +127,7 @@ class LinuxFabric:
         """Build the essentials in a throw-away namespace and say what failed."""
         return await probe_kernel()
 
-    def watch(self) -> AsyncIterator[Change]:
+    def watch(self) -> AsyncGenerator[Change, None]:
         """Yield a change when an attachment's link is gone or down."""
         return watch_kernel(self.settings, "attachment")
 

@@ -14,7 +14,7 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Literal
 
 from isthmus.infrastructure.linux.names import Leg, Sandbox, attachment_of
@@ -213,7 +213,7 @@ def _open_netlink(path: str) -> socket.socket:
 
 async def watch_kernel(
     settings: LinuxSettings, kind: Kind, extra: set[asyncio.Queue[Change]] | None = None
-) -> AsyncIterator[Change]:
+) -> AsyncGenerator[Change, None]:
     """Yield a change for everything of ours that vanishes; first one for "look at everything"."""
     watch = _KernelWatch(settings, kind)
     try:
