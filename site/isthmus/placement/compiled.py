@@ -50,6 +50,7 @@ class Compiled:
         self.masks: dict[object, list[int]] = {}
         self.link_masks: dict[object, Any] = {}
         self._scratch: Any = None
+        self._rows: dict[tuple[int, bool], Any] = {}
 
     def _graph(self) -> Any:
         sites = len(self.site_names)
@@ -101,6 +102,24 @@ class Compiled:
         )
         self._scratch = (stages, made)
         return made
+
+    def latency_row(self, site: int, forward: bool) -> Any:
+        """Least latency from a site to all (``forward``) or to it from all, on all links."""
+        key = (site, forward)
+        if key not in self._rows:
+            row = self.arrays.floats([0.0] * len(self.site_names))
+            self.kernel.latency_row(self.graph, site, forward, self.scratch(1, 1), row)
+            self._rows[key] = row
+        return self._rows[key]
+
+    def reach(self, ingress: list[int], egress: list[int], budget: float) -> Any:
+        """1 for each site that a walk within the budget may pass, judged by latency alone."""
+        there = [self.latency_row(v, True) for v in ingress]
+        back = [self.latency_row(v, False) for v in egress]
+        return self.arrays.ints(
+            int(min(row[v] for row in there) + min(row[v] for row in back) <= budget)
+            for v in range(len(self.site_names))
+        )
 
     def mask(self, chain: ChainDemand, function: Function) -> list[int]:
         """1 for each site where policy and features permit this function, else 0."""
@@ -212,8 +231,12 @@ class CompiledChain:
     homes: Any
 
 
-def compile_chain(compiled: Compiled, chain: ChainDemand) -> CompiledChain:
-    """Arrays for one chain. ``place_cost`` is left to the kernel's ``stage_costs``."""
+def compile_chain(compiled: Compiled, chain: ChainDemand, *, pruned: bool = True) -> CompiledChain:
+    """Arrays for one chain. ``place_cost`` is left to the kernel's ``stage_costs``.
+
+    ``pruned`` leaves out sites that latency alone puts out of reach: quicker, with the same
+    answer; whoever asks *why* there is none wants them in.
+    """
     stages, apart, together = stages_of(chain)
     sites, ints = len(compiled.site_names), compiled.arrays.ints
     demand = [
@@ -224,23 +247,26 @@ def compile_chain(compiled: Compiled, chain: ChainDemand) -> CompiledChain:
     kinds = len(compiled.resources)
     bandwidth = [chain.bandwidth_kbps[stage.members[0]] for stage in stages]
     bandwidth.append(chain.bandwidth_kbps[-1])
-    budget = chain.latency_budget_ns
+    budget = NO_BUDGET if chain.latency_budget_ns is None else float(chain.latency_budget_ns)
     here = f"chain {chain.id}"
+    ingress = unique(compiled.site(f"{here}: ingress", name) for name in chain.ingress)
+    egress = unique(compiled.site(f"{here}: egress", name) for name in chain.egress)
     query = compiled.kernel.Query(
         len(stages),
         ints(bandwidth),
         ints(demand),
         compiled.arrays.floats([0.0] * (len(stages) * sites)),
         compiled.link_mask(chain),
-        ints(unique(compiled.site(f"{here}: ingress", name) for name in chain.ingress)),
-        ints(unique(compiled.site(f"{here}: egress", name) for name in chain.egress)),
-        NO_BUDGET if budget is None else float(budget),
+        ints(ingress),
+        ints(egress),
+        budget,
         ints(i for pair in apart for i in pair),
         len(apart),
         ints(i for pair in together for i in pair),
         len(together),
         sum(bandwidth),
         ints(sum(demand[r::kinds]) for r in range(kinds)),
+        compiled.reach(ingress, egress, budget) if pruned else ints([1] * sites),
     )
     permitted = ints(flag for stage in stages for flag in stage_mask(compiled, chain, stage))
     return CompiledChain(chain, stages, query, permitted, _homes(compiled, chain, stages))

@@ -37,7 +37,7 @@ def milliseconds(nanoseconds: float) -> str:
 
 def contradictory(chain: ChainDemand) -> Refusal:
     """Affinity and anti-affinity name the same pair: impossible anywhere."""
-    from isthmus.placement import relax
+    from isthmus.placement import certificate, relax
 
     pair = contradiction(chain)
     assert pair is not None, "only called with a contradiction"
@@ -50,7 +50,7 @@ def contradictory(chain: ChainDemand) -> Refusal:
         "by affinity and must not by anti-affinity",
         {"first": pair[0], "second": pair[1]},
         relaxations=(relax.drop_pair(chain, pair),),
-        certificate={"kind": "contradiction", "pair": list(pair)},
+        certificate=certificate.pair_certificate(chain),
     )
 
 
@@ -77,6 +77,8 @@ def refuse(
     chain, kernel = compiled.demand, usage.compiled.kernel
     if found.status == kernel.UNDECIDED:
         return _undecided(usage, chain, found)
+    compiled = compile_chain(usage.compiled, chain, pruned=False)
+    found = search(usage, compiled, usage.state, work=work)
     empty = Usage.of(usage.compiled)
     alone = search(empty, compiled, empty.state, work=work)
     impossible = alone.status in (kernel.NO_WALK, kernel.TOO_SLOW, kernel.NO_JOINT)
@@ -91,7 +93,7 @@ def refuse(
         numbers,
         candidates=candidates(where, chain) if reasons else (),
         relaxations=relax.relaxations(usage, chain, work=work) if reasons else (),
-        certificate=certificate.make(where, chain, constraint),
+        certificate=certificate.make(where, compiled, constraint),
         snapshot=where.snapshot(),
         work=found.work + alone.work,
     )
@@ -205,7 +207,9 @@ def fastest_ns(usage: Usage, compiled: CompiledChain, state: Any | None = None) 
     kernel.stage_costs(
         network.graph, state, compiled.query, compiled.permitted, compiled.homes, 0.0
     )
-    kernel.backward(network.graph, state, compiled.query, scratch, 0.0, 1.0, scratch.latency_to_go)
+    kernel.backward(
+        network.graph, state, compiled.query, scratch, 0.0, 1.0, kernel.INF, scratch.latency_to_go
+    )
     start = kernel.best_start(compiled.query, scratch.latency_to_go)
     return float(scratch.latency_to_go[start]) if start >= 0 else float("inf")
 

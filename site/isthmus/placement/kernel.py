@@ -34,6 +34,7 @@ State = _walks.State
 Query = _walks.Query
 Scratch = _walks.Scratch
 stage_costs = _walks.stage_costs
+latency_row = _walks.latency_row
 INF = _walks.INF
 NONE = _walks.NONE
 OPTIMAL = _walks.OPTIMAL
@@ -53,7 +54,13 @@ unwind = _labels.unwind
 
 @jit
 def squeeze_latency(
-    graph: Any, state: Any, query: Any, scratch: Any, slow_cost: float, slow_latency: int
+    graph: Any,
+    state: Any,
+    query: Any,
+    scratch: Any,
+    slow_cost: float,
+    slow_latency: int,
+    limit: float,
 ) -> Any:
     """LARAC: (factor, lower bound, start, size, cost of the best walk within the budget).
 
@@ -63,8 +70,10 @@ def squeeze_latency(
     start = best_start(query, scratch.latency_to_go)
     size = follow(graph, query, scratch.following, start, scratch.steps)
     fast_cost, fast_latency = measure(graph, state, query, start, scratch.steps, size)
-    kept_start, kept_size, kept_cost = -1, -1, INF
-    if keeps_joint(graph, state, query, start, scratch.steps, size, scratch.sites_a):
+    kept_start, kept_size, kept_cost = -1, -1, limit
+    if fast_cost < limit and keeps_joint(
+        graph, state, query, start, scratch.steps, size, scratch.sites_a
+    ):
         for i in range(size):
             scratch.best_steps[i] = scratch.steps[i]
         kept_start, kept_size, kept_cost = start, size, fast_cost
@@ -73,7 +82,7 @@ def squeeze_latency(
         if slow_latency <= fast_latency or fast_cost <= slow_cost:
             break
         factor = (fast_cost - slow_cost) / (slow_latency - fast_latency)
-        backward(graph, state, query, scratch, 1.0, factor, scratch.mixed_to_go)
+        backward(graph, state, query, scratch, 1.0, factor, INF, scratch.mixed_to_go)
         start = best_start(query, scratch.mixed_to_go)
         mixed = scratch.mixed_to_go[start]
         bound = mixed - factor * query.budget
@@ -95,12 +104,13 @@ def squeeze_latency(
 
 
 @jit
-def search(graph: Any, state: Any, query: Any, scratch: Any, gap: float) -> Any:
+def search(graph: Any, state: Any, query: Any, scratch: Any, gap: float, limit: float) -> Any:
     """(status, start, size of ``best_steps``, cost, lower bound, labels made) of one chain.
 
-    A walk within ``gap`` (a share of its cost) of the proved lower bound ends the search early.
+    Walks that cost ``limit`` or more do not count. A walk within ``gap`` (a share of its cost) of
+    the proved lower bound ends the search early.
     """
-    backward(graph, state, query, scratch, 1.0, 0.0, scratch.cost_to_go)
+    backward(graph, state, query, scratch, 1.0, 0.0, limit, scratch.cost_to_go)
     start = best_start(query, scratch.cost_to_go)
     if start < 0:
         return NO_WALK, -1, 0, INF, INF, 0
@@ -112,14 +122,14 @@ def search(graph: Any, state: Any, query: Any, scratch: Any, gap: float) -> Any:
         for i in range(size):
             scratch.best_steps[i] = scratch.steps[i]
         return OPTIMAL, start, size, cost, cost, 0
-    backward(graph, state, query, scratch, 0.0, 1.0, scratch.latency_to_go)
+    backward(graph, state, query, scratch, 0.0, 1.0, INF, scratch.latency_to_go)
     fastest = best_start(query, scratch.latency_to_go)
     if scratch.latency_to_go[fastest] > query.budget:
         return TOO_SLOW, fastest, 0, INF, INF, 0
-    factor, bound, kept_start, kept_size, kept_cost = 0.0, cost, -1, -1, INF
+    factor, bound, kept_start, kept_size, kept_cost = 0.0, cost, -1, -1, limit
     if latency > query.budget:
         factor, bound, kept_start, kept_size, kept_cost = squeeze_latency(
-            graph, state, query, scratch, cost, latency
+            graph, state, query, scratch, cost, latency, limit
         )
         if kept_size >= 0 and kept_cost - bound <= gap * kept_cost:
             return WITHIN_GAP, kept_start, kept_size, kept_cost, bound, 0

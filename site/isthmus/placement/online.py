@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.placement.compiled import CompiledChain, compile_chain, contradiction
+from isthmus.placement.compiled import CompiledChain, Stage, compile_chain, contradiction
 from isthmus.placement.model import ChainDemand, Placement, Refusal
 from isthmus.placement.usage import Usage
 
@@ -68,7 +68,7 @@ def place(
         return explain.refuse(usage, compiled_chain, found, work=work, reasons=reasons)
     if max_cost is not None and found.bound > max_cost:
         return explain.too_dear(usage, chain, found, max_cost)
-    placement = to_placement(usage, compiled_chain, found)
+    placement = to_placement(usage, chain, compiled_chain.stages, found)
     if not chain.backup:
         return placement
     from isthmus.placement.backup import with_backup
@@ -103,7 +103,7 @@ def search(
     while True:
         scratch = compiled.scratch(chain.query.stages, labels)
         status, start, size, cost, bound, made = kernel.search(
-            compiled.graph, state, chain.query, scratch, gap
+            compiled.graph, state, chain.query, scratch, gap, kernel.INF
         )
         spent += int(made)
         closed = status in (kernel.OPTIMAL, kernel.NO_WALK, kernel.TOO_SLOW, kernel.NO_JOINT)
@@ -114,9 +114,11 @@ def search(
         labels = min(labels * 8, work)
 
 
-def to_placement(usage: Usage, compiled_chain: CompiledChain, found: Found) -> Placement:
+def to_placement(
+    usage: Usage, chain: ChainDemand, stages: tuple[Stage, ...], found: Found
+) -> Placement:
     """Names and links per function and hop, from the steps of the kernel; cost in true prices."""
-    compiled, chain = usage.compiled, compiled_chain.demand
+    compiled = usage.compiled
     names = compiled.site_names
     sites: list[str] = []
     hops: list[tuple[str, ...]] = []
@@ -131,7 +133,7 @@ def to_placement(usage: Usage, compiled_chain: CompiledChain, found: Found) -> P
             route.append(names[at])
             latency += compiled.latency[step]
             continue
-        for _ in compiled_chain.stages[stage].members:
+        for _ in stages[stage].members:
             hops.append(tuple(links))
             routes.append(tuple(route))
             sites.append(names[at])

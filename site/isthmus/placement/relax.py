@@ -42,7 +42,7 @@ def _latency(usage: Usage, chain: ChainDemand, work: int) -> Iterator[Relaxation
     budget = chain.latency_budget_ns
     if budget is None:
         return
-    bound = fastest_ns(usage, compile_chain(usage.compiled, chain))
+    bound = fastest_ns(usage, compile_chain(usage.compiled, chain, pruned=False))
     if bound == float("inf"):
         return
     least = True
@@ -67,7 +67,7 @@ def _room(usage: Usage, chain: ChainDemand, work: int) -> Iterator[Relaxation]:
     kernel = usage.compiled.kernel
     if found.status not in (kernel.OPTIMAL, kernel.WITHIN_GAP):
         return
-    wanted = to_placement(usage, compiled, found)
+    wanted = to_placement(usage, chain, compiled.stages, found)
     changes, size = _shortage(usage, chain, wanted)
     if not changes or _fits(_with_room(usage, changes), chain, work) is None:
         return

@@ -9,6 +9,7 @@ sequence equals the state built from scratch from what remains (a property test 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from typing import Any
 
@@ -182,11 +183,20 @@ class Usage:
         self._down[arc] = left
 
     def snapshot(self) -> str:
-        """Hash of all residual amounts: names the state that a refusal speaks of."""
-        text = ",".join(
-            str(int(v)) for part in (self.site_room, self.link_room, self.site_up) for v in part
-        )
+        """Hash of all that is free and of what is down: names the state a refusal speaks of."""
+        rooms = [int(v) for part in (self.site_room, self.link_room, self.site_up) for v in part]
+        names = (*self.compiled.resources, *self.compiled.site_names)
+        text = json.dumps([names, [link.id for link in self.compiled.links], rooms])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def down(self) -> frozenset[str]:
+        """Sites drained or failed, and links closed."""
+        sites = self.compiled.site_names
+        links = (self.compiled.links[arc].id for arc, why in self._down.items() if why)
+        return frozenset([n for n, up in zip(sites, self.site_up, strict=True) if not up]).union(
+            links
+        )
 
 
 def _capacities(network: Network) -> Any:

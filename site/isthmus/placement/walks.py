@@ -59,6 +59,7 @@ class Query(NamedTuple):
     together_count: int
     bandwidth_sum: int
     demand_sum: Any
+    reach: Any  # 1 where a walk within the budget may pass, by latency alone
 
 
 class Scratch(NamedTuple):
@@ -117,13 +118,23 @@ def stage_costs(graph: Any, state: Any, query: Any, permitted: Any, homes: Any, 
 
 @jit
 def backward(
-    graph: Any, state: Any, query: Any, scratch: Any, of_cost: float, of_latency: float, out: Any
+    graph: Any,
+    state: Any,
+    query: Any,
+    scratch: Any,
+    of_cost: float,
+    of_latency: float,
+    limit: float,
+    out: Any,
 ) -> None:
-    """``out[k * sites + v]``: least ``of_cost * cost + of_latency * latency`` from there on."""
+    """``out[k * sites + v]``: least ``of_cost * cost + of_latency * latency`` from there on.
+
+    What would reach ``limit`` is not followed.
+    """
     sites, stages = graph.sites, query.stages
     back_first, back, tail, latency = graph.back_first, graph.back, graph.tail, graph.latency
     price, room, ok = state.link_price, state.link_room, query.link_ok
-    place, following = query.place_cost, scratch.following
+    place, following, reach = query.place_cost, scratch.following, query.reach
     costs, items = scratch.heap_cost, scratch.heap_item
     for k in range(stages, -1, -1):
         base = k * sites
@@ -133,18 +144,21 @@ def backward(
             following[base + v] = NONE
         if k == stages:
             for v in query.egress:
-                if out[base + v] > 0.0:
+                if reach[v] == 1 and out[base + v] > 0.0:
                     out[base + v] = 0.0
                     size = push(costs, items, size, 0.0, v)
         else:
             for v in range(sites):
-                here = place[base + v]
                 onward = out[base + sites + v]
-                if here < INF and onward < INF:
+                if onward >= INF:
+                    continue
+                here = place[base + v]
+                if here < INF:
                     total = of_cost * here + onward
-                    out[base + v] = total
-                    following[base + v] = PLACE
-                    size = push(costs, items, size, total, v)
+                    if total < limit:
+                        out[base + v] = total
+                        following[base + v] = PLACE
+                        size = push(costs, items, size, total, v)
         need = query.bandwidth[k]
         while size > 0:
             distance, v = pop(costs, items, size)
@@ -153,11 +167,11 @@ def backward(
                 continue
             for j in range(back_first[v], back_first[v + 1]):
                 arc = back[j]
-                if room[arc] < need or ok[arc] == 0:
-                    continue
                 u = tail[arc]
+                if reach[u] == 0 or room[arc] < need or ok[arc] == 0:
+                    continue
                 total = distance + (of_cost * (need * price[arc]) + of_latency * latency[arc])
-                if total < out[base + u]:
+                if total < out[base + u] and total < limit:
                     out[base + u] = total
                     following[base + u] = arc
                     size = push(costs, items, size, total, u)
@@ -258,3 +272,31 @@ def keeps_joint(
         if used > state.link_room[arc]:
             return False
     return True
+
+
+@jit
+def latency_row(graph: Any, start: int, forward: bool, scratch: Any, out: Any) -> None:
+    """Least latency from ``start`` to every site (``forward``), or from every site to it."""
+    costs, items = scratch.heap_cost, scratch.heap_item
+    for v in range(graph.sites):
+        out[v] = INF
+    out[start] = 0.0
+    size = push(costs, items, reset(costs, items), 0.0, start)
+    while size > 0:
+        distance, v = pop(costs, items, size)
+        size -= 1
+        if distance > out[v]:
+            continue
+        first, last = graph.back_first[v], graph.back_first[v + 1]
+        if forward:
+            first, last = graph.first[v], graph.first[v + 1]
+        for j in range(first, last):
+            if forward:
+                arc, u = j, graph.head[j]
+            else:
+                arc = graph.back[j]
+                u = graph.tail[arc]
+            total = distance + graph.latency[arc]
+            if total < out[u]:
+                out[u] = total
+                size = push(costs, items, size, total, u)

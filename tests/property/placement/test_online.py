@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from tests.property.placement.brute import Brute
 from tests.property.placement.cases import problems
 
+from isthmus.placement.checker import check_refusal
 from isthmus.placement.model import ChainDemand, Network, Placement, Refusal
 from isthmus.placement.online import place
 from isthmus.placement.usage import Usage
@@ -88,3 +89,23 @@ def _budget(chain: ChainDemand, budget: int) -> ChainDemand:
     from dataclasses import replace
 
     return replace(chain, latency_budget_ns=budget)
+
+
+@settings(max_examples=300, deadline=None)
+@given(problems())
+def test_every_certificate_re_verifies_and_none_can_be_forged(problem: Problem) -> None:
+    """A refusal is only worth its proof: the checker agrees with it, and not without a member."""
+    network, chains = problem
+    usage = Usage(network, fast=False)
+    placed: list[tuple[ChainDemand, Placement]] = []
+    for chain in chains:
+        answer = place(usage, chain, reasons=False)
+        if isinstance(answer, Placement):
+            usage.apply(chain, answer)
+            placed.append((chain, answer))
+            forged = {"proof": "bottleneck", "bottleneck": {"places": {}, "links": {}}}
+            assert check_refusal(network, chain, forged, placed[:-1]) != ()
+            assert check_refusal(network, chain, {"proof": "exhaustive"}, placed[:-1]) != ()
+        else:
+            beside = placed if answer.kind == "residual" else []
+            assert check_refusal(network, chain, answer.certificate, beside) == ()
