@@ -22,6 +22,8 @@ from isthmus.identity.text import visible
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 SILENCE_S = 35.0
 """An event stream beats every 10 s; three lost beats and more, and it is opened again."""
+PAGE = 5_000
+"""As many chains as the API gives at once: each page costs it a look at all keys."""
 REPEATS = 3
 """A write whose outcome the store did not tell is sent again under the same idempotency key so often."""
 
@@ -103,11 +105,11 @@ class ApiClient:
 
     async def chains(self) -> dict[str, Any]:
         """All chains, page by page."""
-        document = await self.get("/v1/chains", limit=1_000)
+        document = await self.get("/v1/chains", limit=PAGE)
         while document["more"]:
             last = document["chains"][-1]
             after = f"{last['tenant']}/{last['chain']}"
-            page = await self.get("/v1/chains", limit=1_000, after=after)
+            page = await self.get("/v1/chains", limit=PAGE, after=after)
             document["chains"] += page["chains"]
             document["more"] = page["more"]
         return document

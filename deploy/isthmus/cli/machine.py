@@ -120,9 +120,25 @@ def doctor(as_json: bool) -> None:
 @click.option("--keep", is_flag=True, help="Leave the lab up.")
 @click.option("--record", type=click.Path(path_type=Path), help="Write the facts as JSON.")
 @click.option("--sabotage", default="", metavar="WHAT", help="Break a promise; it must be noticed.")
-def demo(keep: bool, record: Path | None, sabotage: str) -> None:
+@click.option(
+    "--runtime",
+    type=click.Choice(["ray", "in-process"]),
+    default="ray",
+    show_default=True,
+    help="What runs the global microcontrollers.",
+)
+def demo(keep: bool, record: Path | None, sabotage: str, runtime: str) -> None:
     """Watch a carrier: chains, packets, a cut, healing. Ends with a verdict."""
-    _end(hand_over("isthmus.deploy.demo", "run", keep=keep, record=record, sabotage=sabotage))
+    _end(
+        hand_over(
+            "isthmus.chaos.demo",
+            "run",
+            keep=keep,
+            record=record,
+            sabotage=sabotage,
+            runtime=runtime,
+        )
+    )
 
 
 @click.command(

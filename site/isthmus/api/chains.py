@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from isthmus.api import facts as pure
 from isthmus.api.apply import not_known
@@ -12,7 +13,7 @@ from isthmus.api.desk import Desk
 from isthmus.api.facts import ChainFacts, Fact, fact
 from isthmus.api.models import ChainDetail, ChainList, ChainRow, ExplainView, RequestView
 from isthmus.contract import Body, Family
-from isthmus.contract.chain import ChainRecord, ChainRequest, ChainStatus, Explanation
+from isthmus.contract.chain import ChainRecord, ChainRequest, ChainStatus, Explanation, Phase
 from isthmus.contract.world import Intent
 from isthmus.kv.port import Entry
 
@@ -20,57 +21,82 @@ EXPLAINED_IN_LISTS = 100
 """A list looks up reasons for so many chains that have no believable report; a page shows no more anyway."""
 
 
-async def rows(desk: Desk, principal: Principal) -> tuple[int, list[ChainRow]]:
-    """Every chain the caller may see, by name, and the store's revision."""
-    table = desk.families
-    values = {} if principal.tenant is None else {"tenant": principal.tenant}
-    wanted = (table.requests, table.records, table.status)
-    snapshots = await desk.snapshots([family.prefix(**values) for family in wanted])
-    gathered = _gather(
-        desk, {family.name: item.entries for family, item in zip(wanted, snapshots, strict=True)}
-    )
-    now = desk.clock()
-    unsettled = [key for key, item in sorted(gathered.items()) if not pure.row(item, now).observed]
-    for key in unsettled[:EXPLAINED_IN_LISTS]:
-        gathered[key] = replace(gathered[key], explanations=await _explanations(desk, *key))
-    hide = principal.tenant is not None
-    listed = [_shown(pure.row(item, now), hide) for _, item in sorted(gathered.items())]
-    return snapshots[0].revision, listed
+PATIENCE = 200
+"""So many chains are read between two looks at other callers: some 20 ms."""
 
-
-def _shown(item: ChainRow, hide: bool) -> ChainRow:
-    if not hide:
-        return item
-    return item.model_copy(update={"path": tuple(pure.without_host(step) for step in item.path)})
-
-
-async def page(desk: Desk, principal: Principal, *, limit: int, after: str) -> ChainList:
-    """A page of the list, behind ``after`` (``tenant/chain``)."""
-    revision, listed = await rows(desk, principal)
-    behind = [item for item in listed if f"{item.tenant}/{item.chain}" > after]
-    return ChainList(revision=revision, chains=tuple(behind[:limit]), more=len(behind) > limit)
+Key = tuple[str, str]
 
 
 @dataclass(slots=True)
-class _Found:
-    request: Fact[ChainRequest] | None = None
-    record: Fact[ChainRecord] | Fact[Intent] | None = None
-    status: Fact[ChainStatus] | None = None
-    explanations: tuple[tuple[str, Fact[Explanation]], ...] = field(default=())
+class _Bytes:
+    """What the store holds about one chain, not read yet: a page reads only its own."""
+
+    request: Entry | None = None
+    record: Entry | None = None
+    status: Entry | None = None
 
 
-def _gather(desk: Desk, entries: dict[str, tuple[Entry, ...]]) -> dict[tuple[str, str], ChainFacts]:
+async def page(desk: Desk, principal: Principal, *, limit: int, after: str) -> ChainList:
+    """So many chains that the caller may see, by name, behind ``after`` (``tenant/chain``)."""
+    revision, found = await _known(desk, principal)
+    tenant, _, chain = after.partition("/")
+    names = sorted(key for key in found if key > (tenant, chain))
+    rows: list[ChainRow] = []
+    explained = 0
+    for key in names[:limit]:
+        facts = _facts(desk, key, found[key])
+        if not pure.row(facts, desk.clock()).observed and explained < EXPLAINED_IN_LISTS:
+            facts = replace(facts, explanations=await _explanations(desk, *key))
+            explained += 1
+        elif len(rows) % PATIENCE == 0:
+            await asyncio.sleep(0)
+        rows.append(_shown(pure.row(facts, desk.clock()), principal))
+    return ChainList(revision=revision, chains=tuple(rows), more=len(names) > limit)
+
+
+async def count(desk: Desk, principal: Principal) -> dict[str, int]:
+    """How many chains are in each phase, as last reported."""
+    _, found = await _known(desk, principal)
+    counted = {phase.value: 0 for phase in Phase}
+    for number, (key, stored) in enumerate(found.items()):
+        facts = ChainFacts(*key, status=fact(stored.status, ChainStatus))
+        counted[pure.reported(facts, desk.clock())[0].value] += 1
+        if number % PATIENCE == 0:
+            await asyncio.sleep(0)
+    return counted
+
+
+async def _known(desk: Desk, principal: Principal) -> tuple[int, dict[Key, _Bytes]]:
+    """Every chain that a request, a record or a report speaks of, and the store's revision."""
     table = desk.families
-    found: dict[tuple[str, str], _Found] = {}
-    for key, entry in _keyed(table.requests, entries[table.requests.name]):
-        found.setdefault(key, _Found()).request = fact(entry, ChainRequest)
-    for key, entry in _keyed(table.records, entries[table.records.name]):
-        found.setdefault(key, _Found()).record = _record(desk, entry)
-    for key, entry in _keyed(table.status, entries[table.status.name]):
-        found.setdefault(key, _Found()).status = fact(entry, ChainStatus)
-    return {
-        key: ChainFacts(*key, item.request, item.record, item.status) for key, item in found.items()
-    }
+    values = {} if principal.tenant is None else {"tenant": principal.tenant}
+    wanted = (table.requests, table.records, table.status)
+    requests, records, statuses = await desk.snapshots([f.prefix(**values) for f in wanted])
+    found: dict[Key, _Bytes] = {}
+    for key, entry in _keyed(table.requests, requests.entries):
+        found.setdefault(key, _Bytes()).request = entry
+    await asyncio.sleep(0)
+    for key, entry in _keyed(table.records, records.entries):
+        found.setdefault(key, _Bytes()).record = entry
+    await asyncio.sleep(0)
+    for key, entry in _keyed(table.status, statuses.entries):
+        found.setdefault(key, _Bytes()).status = entry
+    return requests.revision, found
+
+
+def _facts(desk: Desk, key: Key, stored: _Bytes) -> ChainFacts:
+    return ChainFacts(
+        *key,
+        fact(stored.request, ChainRequest),
+        _record(desk, stored.record),
+        fact(stored.status, ChainStatus),
+    )
+
+
+def _shown(item: ChainRow, principal: Principal) -> ChainRow:
+    if principal.is_operator:
+        return item
+    return item.model_copy(update={"path": tuple(pure.without_host(step) for step in item.path)})
 
 
 def _record(desk: Desk, entry: Entry | None) -> Fact[ChainRecord] | Fact[Intent] | None:
@@ -79,7 +105,7 @@ def _record(desk: Desk, entry: Entry | None) -> Fact[ChainRecord] | Fact[Intent]
     return fact(entry, Intent)
 
 
-def _keyed(family: Family, entries: Iterable[Entry]) -> Iterable[tuple[tuple[str, str], Entry]]:
+def _keyed(family: Family, entries: Iterable[Entry]) -> Iterable[tuple[Key, Entry]]:
     for entry in entries:
         parts = family.parse(entry.key)
         if parts is not None:
@@ -132,7 +158,7 @@ async def detail(desk: Desk, principal: Principal, tenant: str, chain: str) -> C
     now = desk.clock()
     hide = not principal.is_operator
     return ChainDetail(
-        row=_shown(pure.row(facts, now), hide),
+        row=_shown(pure.row(facts, now), principal),
         request=_request_view(facts),
         record=None if hide or facts.record is None else facts.record.body.model_dump(mode="json"),
         plan=None if hide or plan is None else plan.body.model_dump(mode="json"),

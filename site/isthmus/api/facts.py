@@ -6,7 +6,6 @@ a value that does not keep the contract is treated as absent, for one bad writer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -236,11 +235,3 @@ def without_host(step: str) -> str:
     """``site/host/function`` as a tenant sees it."""
     parts = step.split("/")
     return f"{parts[0]}/{parts[-1]}" if len(parts) == 3 else step
-
-
-def phases(rows: Sequence[ChainRow]) -> Mapping[str, int]:
-    """How many chains are in each phase."""
-    counted = {phase.value: 0 for phase in Phase}
-    for item in rows:
-        counted[item.phase.value] += 1
-    return counted

@@ -16,7 +16,6 @@ from isthmus.api import apply as writing
 from isthmus.api import chains, checks, events, sites
 from isthmus.api.auth import Principal
 from isthmus.api.errors import ApiError, Refused, StoreAway
-from isthmus.api.facts import phases
 from isthmus.api.models import (
     ApplyResult,
     ChainDetail,
@@ -196,7 +195,6 @@ async def tier_status(principal: Operator, service: Shared) -> TierStatus:
     """This tier in one look."""
     desk = service.desk
     store = await desk.status()
-    _, rows = await chains.rows(desk, principal)
     return TierStatus(
         tier=desk.tier.value,
         name=desk.name,
@@ -208,7 +206,7 @@ async def tier_status(principal: Operator, service: Shared) -> TierStatus:
             db_size_bytes=store.db_size_bytes,
             alarms=store.alarms,
         ),
-        chains=dict(phases(rows)),
+        chains=await chains.count(desk, principal),
         streams=service.counters.streams,
         uptime_s=max(0.0, desk.clock() - service.started_at),
     )

@@ -417,3 +417,20 @@ async def test_lists_are_paged_by_name() -> None:
             after = f"acme/{seen[-1]}"
         assert seen == names
         assert page["more"] is False
+
+
+async def test_pages_are_in_the_order_of_names_not_of_their_text() -> None:
+    """ "a-b" sorts before "a/" as text and behind "a" as a name: a cursor of one kind over a list of the other loses
+    chains."""
+    async with api_world() as world:
+        for tenant in ("a", "a-b", "a.b", "a0"):
+            await world.apply(spec(tenant))
+        seen: list[str] = []
+        after = ""
+        while len(seen) < 10:
+            page = await world.get(f"/v1/chains?limit=1&after={after}")
+            seen += [row["tenant"] for row in page["chains"]]
+            after = f"{seen[-1]}/shop"
+            if not page["more"]:
+                break
+        assert seen == ["a", "a-b", "a.b", "a0"]

@@ -20,6 +20,7 @@ from tests.support import eventually
 from tests.unit.cli.conftest import Command
 
 from isthmus.cli import show
+from isthmus.cli.client import PAGE
 from isthmus.cli.main import COMMANDS, cli, main
 from isthmus.contract import families
 from isthmus.contract.chain import (
@@ -236,13 +237,13 @@ def test_get_reads_every_page(live: LiveApi, isthmus: Command) -> None:
         from isthmus.contract import Stamp, seal
 
         value = seal(status, Stamp(origin="t", incarnation="1"), as_of=0)
-        for number in range(1_005):
-            key = families.STATUS.key(tenant="acme", chain=f"c{number:04}")
+        for number in range(PAGE + 5):
+            key = families.STATUS.key(tenant="acme", chain=f"c{number:05}")
             await live.store.put(key, value)
 
     live.do(write_all())
     names = isthmus("get", "-o", "name").stdout.splitlines()
-    assert names == [f"acme/c{number:04}" for number in range(1_005)]
+    assert names == [f"acme/c{number:05}" for number in range(PAGE + 5)]
 
 
 def test_describe_and_explain_tell_the_whole_story(
