@@ -205,6 +205,7 @@ class Chaining:
         planned = next((f for f in plan.functions if f.instance == end.name), None)
         if planned is None:
             raise NotYet(f"instance {end.name} is not in the plan")
+        launched = RUNTIME.key(host=self.host, instance=end.name)
         runtime = context.state.get(RUNTIME, host=self.host, instance=end.name)
         if runtime is None or runtime.incarnation != planned.incarnation:
             raise NotYet(f"instance {end.name}: life {planned.incarnation} is not launched")
@@ -213,8 +214,11 @@ class Chaining:
         applied = context.state.get(APPLIED, instance=end.name)
         if applied is None or applied.incarnation != planned.incarnation:
             raise NotYet(f"instance {end.name}: configuration not applied in this life")
-        if applied.error and applied.config_generation == 0:
-            raise NotYet(f"instance {end.name}: {applied.error}")
+        if _older(context, APPLIED.key(instance=end.name), launched):
+            # A chain deleted and asked for again counts lives anew: the word of the earlier one is no word of this.
+            raise NotYet(f"instance {end.name}: configuration not applied in this sandbox")
+        if applied.config_revision == 0:
+            raise NotYet(f"instance {end.name}: {applied.error or 'no configuration in force'}")
         device = runtime.legs.get(end.leg, "")
         if not device:
             raise NotYet(f"instance {end.name}: no leg {end.leg}")
@@ -309,3 +313,9 @@ class Chaining:
         for known in list(context.state.items(CORDS, host=self.host)):
             if known.key not in kept:
                 await context.writer.delete(known.key)
+
+
+def _older(context: Context, key: str, launched: str) -> bool:
+    """True when ``key`` was last written before ``launched`` was created."""
+    entry, born = context.state.entry(key), context.state.entry(launched)
+    return entry is not None and born is not None and entry.mod_revision < born.create_revision

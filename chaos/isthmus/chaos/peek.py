@@ -1,0 +1,56 @@
+"""Looks into one store of a lab with the admin's key, from inside the tier's own namespace; for experiments only.
+
+    python -m isthmus.chaos.peek BASE TIER SPEC dump
+    python -m isthmus.chaos.peek BASE TIER SPEC put KEY TEXT
+    python -m isthmus.chaos.peek BASE TIER SPEC digest export|import PEER
+
+One line of JSON. No component of ours has these rights; the admin's key stays with the operator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from isthmus.contract.scopes import site_exports, tier_exports
+from isthmus.deploy.lab.files import STORE
+from isthmus.deploy.lab.spec import GLOBAL, LabSpec
+from isthmus.deploy.lab.stores import store_settings
+from isthmus.deploy.lab.trust import ADMIN, LabTrust
+from isthmus.federation.digest import digest, imported
+from isthmus.kv.etcd import EtcdStore
+from isthmus.policy.keys import ROOT
+
+
+async def peek(store: EtcdStore, tier: str, verb: str, arguments: Sequence[str]) -> Any:
+    """The answer to one question."""
+    if verb == "dump":
+        snapshot = await store.snapshot(ROOT)
+        return {e.key: e.value.decode("utf-8", "backslashreplace") for e in snapshot.entries}
+    if verb == "put":
+        key, text = arguments
+        return {"revision": await store.put(key, text.encode())}
+    side, peer = arguments
+    roots = imported(peer)
+    if side == "export":
+        roots = tier_exports(peer) if tier == GLOBAL else site_exports(peer)
+    found = await digest(store, roots)
+    return {"hex": found.hex, "keys": found.keys}
+
+
+async def _main(base: str, tier: str, document: str, verb: str, *arguments: str) -> None:
+    spec = LabSpec.model_validate_json(document)
+    trust = LabTrust(Path(base), spec)
+    store = EtcdStore.connect(store_settings(trust, tier, ADMIN, STORE))
+    try:
+        print(json.dumps(await peek(store, tier, verb, arguments)))
+    finally:
+        await store.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))
