@@ -1,0 +1,512 @@
+"""``isthmus bench kv``: what our store client costs beside raw grpc.aio stubs (GOALS, row ``kv``).
+
+Everything runs against one etcd of its own, mutual TLS on both sides, in rounds that alternate between
+reference and subject so that a noisy machine disturbs both. CPU is that of this process, gRPC's threads
+included; it and the ratios count, wall times are told beside them. The raw stubs use the same generated
+messages over the same channel options, without a single line of ours in between.
+
+``etcd3`` is not measured here: it does not import beside protobuf 4 and later, so it needs an
+environment of its own; the JSON says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import platform
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from isthmus.deploy.etcd_process import EtcdMember, EtcdTls, free_port, run_etcd
+from isthmus.identity import Identity, LeafRequest
+from isthmus.kv import Put, methods
+from isthmus.kv import wire_pb2 as wire
+from isthmus.kv.channel import open_channel
+from isthmus.kv.etcd import EtcdStore
+from isthmus.kv.methods import Method
+from isthmus.kv.mirror import Mirror
+from isthmus.kv.ranges import prefix_end
+from isthmus.kv.settings import EtcdSettings
+from isthmus.kv.writes import write_batches
+from isthmus.trust.store import Enrolment, enroll
+
+VALUE = b"v" * 200
+CONCURRENCY = 64
+Rows = list[dict[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured. The defaults take about a minute; :meth:`small` is for tests."""
+
+    puts: int = 3000
+    txns: int = 300
+    keys: int = 50_000
+    large_keys: int = 500_000
+    rounds: int = 3
+    live_events: int = 2000
+    mirror_keys: int = 100_000
+
+    @classmethod
+    def small(cls) -> Sizes:
+        """Enough to see that every figure is produced."""
+        return cls(100, 10, 2000, 0, 1, 100, 2000)
+
+
+@dataclass(slots=True)
+class Cost:
+    """Of one measured stretch."""
+
+    cpu_s: float
+    wall_s: float
+
+
+@asynccontextmanager
+async def spent() -> AsyncIterator[Cost]:
+    """Process CPU and wall time of the block."""
+    cost = Cost(0.0, 0.0)
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
+    yield cost
+    cost.cpu_s = time.process_time() - cpu_s
+    cost.wall_s = time.perf_counter() - wall_s
+
+
+class RawStubs:
+    """What the reference is: generated messages over grpc.aio and nothing else."""
+
+    def __init__(self, settings: EtcdSettings) -> None:
+        self.channel: Any = open_channel(settings)
+        self.put = self._unary(methods.PUT)
+        self.txn = self._unary(methods.TXN)
+        self.range = self._unary(methods.RANGE)
+        self.range_stream = self.channel.unary_stream(
+            methods.RANGE_STREAM.path,
+            request_serializer=wire.RangeRequest.SerializeToString,
+            response_deserializer=wire.RangeStreamResponse.FromString,
+        )
+        self.watch = self.channel.stream_stream(
+            methods.WATCH.path,
+            request_serializer=wire.WatchRequest.SerializeToString,
+            response_deserializer=wire.WatchResponse.FromString,
+        )
+
+    def _unary(self, method: Method[Any, Any]) -> Any:
+        return self.channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+
+
+@dataclass(slots=True)
+class Bench:
+    """Both clients on one server, and the rows measured so far."""
+
+    store: EtcdStore
+    raw: RawStubs
+    sizes: Sizes
+    rows: Rows = field(default_factory=list)
+    series: dict[str, object] = field(default_factory=dict)
+
+    def row(
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        goal: str = "",
+        met: bool = True,
+        reference: float | None = None,
+    ) -> None:
+        """One figure, with the reference of the same run."""
+        ratio = round(value / reference, 3) if reference else None
+        shown = None if reference is None else round(reference, 4)
+        self.rows.append(
+            {
+                "name": name,
+                "value": round(value, 4),
+                "unit": unit,
+                "goal": goal,
+                "met": met,
+                "reference": shown,
+                "ratio": ratio,
+            }
+        )
+
+
+async def in_parallel(count: int, one: Callable[[int], Awaitable[object]]) -> None:
+    """``count`` calls, CONCURRENCY at a time."""
+    numbers = iter(range(count))
+
+    async def work() -> None:
+        for number in numbers:
+            await one(number)
+
+    await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
+
+
+async def alternating(
+    rounds: int, subject: Callable[[], Awaitable[Cost]], reference: Callable[[], Awaitable[Cost]]
+) -> tuple[Cost, Cost]:
+    """Medians of interleaved rounds; one round of each to warm up."""
+    await reference()
+    await subject()
+    pairs = [(await reference(), await subject()) for _ in range(rounds)]
+    return _median([ours for _, ours in pairs]), _median([raw for raw, _ in pairs])
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    return Cost(
+        statistics.median(cost.cpu_s for cost in costs),
+        statistics.median(cost.wall_s for cost in costs),
+    )
+
+
+# ---- writes
+
+
+async def measure_puts(bench: Bench) -> None:
+    """64 at a time: CPU of one put, ours and raw."""
+    count = bench.sizes.puts
+
+    async def ours() -> Cost:
+        async with spent() as cost:
+            await in_parallel(count, lambda n: bench.store.put(f"bench/put/{n % 500}", VALUE))
+        return cost
+
+    async def raw() -> Cost:
+        async def one(number: int) -> None:
+            key = b"bench/put/%d" % (number % 500)
+            await bench.raw.put(wire.PutRequest(key=key, value=VALUE), timeout=5.0)
+
+        async with spent() as cost:
+            await in_parallel(count, one)
+        return cost
+
+    subject, reference = await alternating(bench.sizes.rounds, ours, raw)
+    us = 1e6 / count
+    ratio = subject.cpu_s / reference.cpu_s
+    bench.row(
+        "CPU of one put",
+        subject.cpu_s * us,
+        "us",
+        "<= 1.3 x raw grpc.aio stubs",
+        ratio <= 1.3,
+        reference.cpu_s * us,
+    )
+    bench.row("puts", count / subject.wall_s, "1/s", reference=count / reference.wall_s)
+
+
+async def measure_txns(bench: Bench) -> None:
+    """Transactions of 100 puts, eight in flight."""
+    count = bench.sizes.txns
+    puts = [Put(f"bench/txn/{number}", VALUE) for number in range(count * 100)]
+
+    async def ours() -> Cost:
+        async with spent() as cost:
+            await write_batches(bench.store, puts)
+        return cost
+
+    async def raw() -> Cost:
+        numbers = iter(range(count))
+
+        async def work() -> None:
+            for number in numbers:
+                request = wire.TxnRequest()
+                for index in range(number * 100, number * 100 + 100):
+                    put = request.success.add().request_put
+                    put.key, put.value = b"bench/txn/%d" % index, VALUE
+                await bench.raw.txn(request, timeout=5.0)
+
+        async with spent() as cost:
+            await asyncio.gather(*(work() for _ in range(8)))
+        return cost
+
+    subject, reference = await alternating(bench.sizes.rounds, ours, raw)
+    us = 1e6 / (count * 100)
+    bench.row(
+        "CPU of one put in a transaction of 100",
+        subject.cpu_s * us,
+        "us",
+        reference=reference.cpu_s * us,
+    )
+    bench.row(
+        "puts in transactions of 100",
+        count * 100 / subject.wall_s,
+        "1/s",
+        reference=count * 100 / reference.wall_s,
+    )
+
+
+# ---- snapshots
+
+
+async def measure_snapshot(bench: Bench, keys: int, goal_s: float) -> None:
+    """The whole prefix at one revision, each chunk dropped."""
+    prefix = f"bench/snapshot{keys}/"
+    await write_batches(
+        bench.store, (Put(f"{prefix}{number:07}", VALUE) for number in range(keys)), timeout_s=30
+    )
+
+    async def ours() -> Cost:
+        seen = 0
+        async with spent() as cost:
+            async for _, entries in bench.store.stream_snapshot(prefix):
+                seen += len(entries)
+        _check(seen == keys, f"snapshot of {keys} keys had {seen}")
+        return cost
+
+    async def raw() -> Cost:
+        start = prefix.encode()
+        request = wire.RangeRequest(key=start, range_end=prefix_end(start))
+        seen = 0
+        async with spent() as cost:
+            async for message in bench.raw.range_stream(request, timeout=60.0):
+                seen += len(message.range_response.kvs)
+        _check(seen == keys, f"raw snapshot of {keys} keys had {seen}")
+        return cost
+
+    subject, reference = await alternating(bench.sizes.rounds, ours, raw)
+    bench.row(
+        f"snapshot of {keys} keys",
+        subject.wall_s,
+        "s",
+        f"<= {goal_s} s",
+        subject.wall_s <= goal_s,
+        reference.wall_s,
+    )
+    bench.row(f"CPU of a snapshot of {keys} keys", subject.cpu_s, "s", reference=reference.cpu_s)
+
+
+async def measure_snapshot_memory(bench: Bench, keys: int) -> None:
+    """Growth of the peak resident size while a large snapshot streams through."""
+    prefix = f"bench/snapshot{keys}/"
+    _reset_peak()
+    before_mb = _status_mb("VmRSS")
+    async for _, entries in bench.store.stream_snapshot(prefix):
+        del entries
+    grown_mb = _status_mb("VmHWM") - before_mb
+    bench.row(
+        f"peak memory of a snapshot of {keys} keys", grown_mb, "MB", "<= 40 MB", grown_mb <= 40
+    )
+
+
+# ---- watches
+
+
+async def measure_replay(bench: Bench) -> None:
+    """History of 500 revisions of 100 events, read from its beginning."""
+    events = min(bench.sizes.keys, 50_000)
+    first = await bench.store.put("bench/replay/begin", b"")
+    await write_batches(
+        bench.store, (Put(f"bench/replay/{number:06}", VALUE) for number in range(events))
+    )
+
+    async def ours() -> Cost:
+        seen = 0
+        watch = bench.store.watch("bench/replay/", start_revision=first)
+        async with spent() as cost:
+            async for batch in watch:
+                seen += len(batch.events)
+                if seen > events:
+                    break
+        await watch.aclose()
+        return cost
+
+    async def raw() -> Cost:
+        start = b"bench/replay/"
+        create = wire.WatchCreateRequest(
+            key=start, range_end=prefix_end(start), start_revision=first
+        )
+        seen = 0
+        call = bench.raw.watch()
+        async with spent() as cost:
+            await call.write(wire.WatchRequest(create_request=create))
+            while seen <= events:
+                seen += len((await call.read()).events)
+        call.cancel()
+        return cost
+
+    subject, reference = await alternating(bench.sizes.rounds, ours, raw)
+    us = 1e6 / events
+    cpu_us = subject.cpu_s * us
+    bench.row(
+        "CPU of one batched event", cpu_us, "us", "<= 5 us", cpu_us <= 5, reference.cpu_s * us
+    )
+    rate = events / subject.wall_s
+    bench.row("replay", rate, "events/s", ">= 60,000", rate >= 60_000, events / reference.wall_s)
+
+
+async def measure_fan_out(bench: Bench) -> None:
+    """20 subscribers of one mirror: watches opened, and CPU per event with 1 and with 20."""
+    count = bench.sizes.live_events
+    mirror = Mirror(bench.store, "bench/live/")
+    watches = bench.store.counters.calls[methods.WATCH.path]
+    running = asyncio.create_task(mirror.run())
+    try:
+        await mirror.wait_synced(10)
+        delays_s: list[float] = []
+        sent_s: dict[str, float] = {}
+
+        def note(keys: Sequence[str]) -> None:
+            now_s = time.perf_counter()
+            delays_s.extend(now_s - sent_s.pop(key) for key in keys if key in sent_s)
+
+        mirror.subscribe(note)
+        one = await _live(bench, mirror, count, sent_s)
+        for _ in range(19):
+            mirror.subscribe(lambda keys: None)
+        twenty = await _live(bench, mirror, count, {})
+        opened = bench.store.counters.calls[methods.WATCH.path] - watches
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    bench.row("watches of 20 subscribers", opened, "watches", "1", opened == 1)
+    bench.row(
+        "CPU of a put seen by 20 subscribers",
+        twenty.cpu_s / count * 1e6,
+        "us",
+        reference=one.cpu_s / count * 1e6,
+    )
+    delays_s.sort()
+    bench.series["delivery_ms"] = {
+        "p50": round(1e3 * delays_s[len(delays_s) // 2], 2),
+        "p99": round(1e3 * delays_s[int(len(delays_s) * 0.99)], 2),
+        "samples": len(delays_s),
+    }
+
+
+async def _live(bench: Bench, mirror: Mirror, count: int, sent_s: dict[str, float]) -> Cost:
+    async def one(number: int) -> None:
+        key = f"bench/live/{number}"
+        sent_s[key] = time.perf_counter()
+        await bench.store.put(key, VALUE)
+
+    async with spent() as cost:
+        for start in range(0, count, 8):
+            await asyncio.gather(*(one(n) for n in range(start, min(count, start + 8))))
+        last = await bench.store.put("bench/live/last", b"")
+        await mirror.wait_revision(last, 30)
+    return cost
+
+
+async def measure_mirror(bench: Bench) -> None:
+    """PSS that a mirror adds."""
+    keys, prefix = bench.sizes.mirror_keys, "bench/mirror/"
+    await write_batches(
+        bench.store, (Put(f"{prefix}{number:07}", VALUE) for number in range(keys)), timeout_s=30
+    )
+    before_mb = _pss_mb()
+    mirror = Mirror(bench.store, prefix)
+    running = asyncio.create_task(mirror.run())
+    await mirror.wait_synced(60)
+    _check(len(mirror.entries) == keys, "the mirror is whole")
+    bench.row(f"PSS of a mirror of {keys} keys of 200 bytes", _pss_mb() - before_mb, "MB")
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+# ---- the machine
+
+
+def _check(holds: bool, what: str) -> None:
+    if not holds:
+        raise RuntimeError(f"bench kv: {what}")
+
+
+def _reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status_mb(field_name: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field_name + ":"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def _pss_mb() -> float:
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def _versions(etcd: str) -> dict[str, str]:
+    names = ("grpcio", "protobuf", "isthmus")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return found | {"etcd": etcd, "python": platform.python_version()}
+
+
+@asynccontextmanager
+async def guarded_etcd(folder: Path) -> AsyncIterator[EtcdSettings]:
+    """An etcd that asks for certificates, and how to reach it."""
+    identities = [Identity.of_site("carrier.example", "bench", name) for name in NAMES]
+    wanted = [Enrolment(LeafRequest(one), folder / one.component) for one in identities]
+    enroll(folder / "authorities", identities[0].trust_domain, wanted, now_s=time.time())
+    server, client = (folder / name for name in NAMES)
+    tls = EtcdTls(
+        ca_file=server / "ca.pem", cert_file=server / "cert.pem", key_file=server / "key.pem"
+    )
+    member = EtcdMember(
+        data_dir=folder / "data",
+        client_port=free_port(),
+        tls=tls,
+        quota_bytes=4 << 30,
+        compaction_retention="2000000",
+    )
+    async with run_etcd(member):
+        yield EtcdSettings(
+            endpoints=(member.endpoint,),
+            ca_file=client / "ca.pem",
+            cert_file=client / "cert.pem",
+            key_file=client / "key.pem",
+            server_name=identities[0].server_name,
+        )
+
+
+NAMES = ("etcd", "bench")
+
+
+async def measure(folder: Path, sizes: Sizes | None = None, *, commit: str = "") -> dict[str, Any]:
+    """Measure everything in ``folder`` (an empty directory); the JSON of GOALS.md as a dict."""
+    chosen = sizes or Sizes()
+    async with guarded_etcd(folder) as settings:
+        store, raw = EtcdStore.connect(settings), RawStubs(settings)
+        try:
+            bench = Bench(store, raw, chosen)
+            await _measure_all(bench)
+            status = await store.status()
+        finally:
+            await store.aclose()
+            await raw.channel.close()
+    return {
+        "bench": "kv",
+        "commit": commit,
+        "seed": 0,
+        "versions": _versions(status.version),
+        "machine": {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "sizes": repr(chosen)},
+        "figures": bench.rows,
+        "series": bench.series
+        | {"not measured": "etcd3: needs an environment of its own (protobuf 3.20)"},
+    }
+
+
+async def _measure_all(bench: Bench) -> None:
+    sizes = bench.sizes
+    await measure_puts(bench)
+    await measure_txns(bench)
+    await measure_snapshot(bench, sizes.keys, 0.15)
+    await measure_replay(bench)
+    await measure_fan_out(bench)
+    await measure_mirror(bench)
+    if sizes.large_keys:
+        await measure_snapshot(bench, sizes.large_keys, 1.5)
+        await measure_snapshot_memory(bench, sizes.large_keys)
