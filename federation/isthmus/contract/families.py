@@ -8,12 +8,6 @@ Components that exist once per host are written ``launcher.{host}``; ``instance.
 from __future__ import annotations
 
 from isthmus.contract.families_global import (
-    APPLIED,
-    CERTIFICATES,
-    CORDS,
-    ENDPOINTS,
-    EVENTS,
-    EXPLAIN,
     G_EVENTS,
     G_EXPLAIN,
     G_INTENTS,
@@ -30,28 +24,35 @@ from isthmus.contract.families_global import (
     G_STATUS,
     G_VNIS,
     G_WIRES,
+)
+from isthmus.contract.families_site import (
+    APPLIED,
+    CATALOG,
+    CERTIFICATES,
+    CONFIG,
+    CONFIG_OWNERS,
+    CORDS,
+    DESIRED,
+    ENDPOINTS,
+    EVENTS,
+    EXPLAIN,
+    HEAL_REQUESTS,
     HEALTH,
+    INVENTORY,
     LEASES,
     PEER_CHAINS,
     PEER_WIRES,
+    PLANS,
+    REMOTE,
+    REQUESTS,
     RUNTIME,
+    SIGNING_REQUESTS,
     SITE_SUMMARY,
+    SPECS,
     STATE,
     STATUS,
     SWITCH_STATS,
     VNF_STATS,
-)
-from isthmus.contract.families_site import (
-    CATALOG,
-    CONFIG,
-    CONFIG_OWNERS,
-    DESIRED,
-    HEAL_REQUESTS,
-    INVENTORY,
-    PLANS,
-    REMOTE,
-    REQUESTS,
-    SPECS,
 )
 from isthmus.contract.family import Family, Tier
 
@@ -176,6 +177,7 @@ __all__ = [
     "REMOTE",
     "REQUESTS",
     "RUNTIME",
+    "SIGNING_REQUESTS",
     "SITE_COMPONENTS",
     "SITE_FAMILIES",
     "SITE_SUMMARY",

@@ -108,4 +108,162 @@ INVENTORY = Family(
     instance.HostInventory,
     "what a host has",
 )
-SIGNIN
+SIGNING_REQUESTS = Family(
+    "signing-requests",
+    _S,
+    "csr/{host}/{instance}",
+    "launcher.{host}",
+    ("credentials",),
+    instance.SigningRequest,
+    "a launcher asks for an instance's certificate",
+)
+CERTIFICATES = Family(
+    "certificates",
+    _S,
+    "certificates/{host}/{instance}",
+    "credentials",
+    ("launcher.{host}",),
+    instance.InstanceCertificate,
+    "signed certificates of instances",
+)
+RUNTIME = Family(
+    "runtime",
+    _S,
+    "runtime/{host}/{instance}",
+    "launcher.{host}",
+    ("chaining.{host}", "healer", "monitor", "reporter", "statistics.{host}", "credentials", "api"),
+    instance.InstanceRuntime,
+    "what the launcher sees of an instance",
+)
+APPLIED = Family(
+    "applied",
+    _S,
+    "instances/{instance}/applied",
+    "instance.{instance}",
+    ("chaining.{any}", "configurator", "healer", "monitor", "reporter", "api"),
+    instance.Applied,
+    "which configuration is in force, in which life",
+)
+STATE = Family(
+    "state",
+    _S,
+    "instances/{instance}/state",
+    "instance.{instance}",
+    ("configurator", "healer", "monitor", "reporter", "api"),
+    instance.InstanceState,
+    "operational state, published by the VNF",
+)
+VNF_STATS = Family(
+    "vnf-stats",
+    _S,
+    "instances/{instance}/stats",
+    "instance.{instance}",
+    ("monitor", "reporter", "api"),
+    instance.InstanceStats,
+    "counters, published by the VNF",
+)
+SWITCH_STATS = Family(
+    "switch-stats",
+    _S,
+    "stats/{host}/{instance}",
+    "statistics.{host}",
+    ("monitor", "reporter", "api"),
+    instance.InstanceStats,
+    "counters of the vSwitch",
+)
+CORDS = Family(
+    "cords",
+    _S,
+    "cords/{host}/{tenant}/{chain}",
+    "chaining.{host}",
+    ("reporter", "monitor", "api"),
+    instance.ChainCords,
+    "which hops of a chain are patched",
+)
+ENDPOINTS = Family(
+    "endpoints",
+    _S,
+    "endpoints/{host}/{wire}",
+    "chaining.{host}",
+    ("summarizer", "api"),
+    instance.WireEndpoint,
+    "where a wire ends on this site",
+)
+STATUS = Family(
+    "status",
+    _S,
+    "status/{tenant}/{chain}",
+    "reporter",
+    ("summarizer", "api"),
+    chain.ChainStatus,
+    "periodic report of a chain (R43)",
+)
+SITE_SUMMARY = Family(
+    "site-summary",
+    _S,
+    "summary/site",
+    "summarizer",
+    ("federation", "api"),
+    instance.SiteSummary,
+    "totals and headroom of this site",
+    crosses="up",
+)
+PEER_CHAINS = Family(
+    "peer-chains",
+    _S,
+    "summary/peers/{peer}/chains/{tenant}/{chain}",
+    "summarizer",
+    ("federation", "api"),
+    chain.ChainStatus,
+    "status of the chains that a peer asked for",
+    crosses="up, to that peer only",
+)
+PEER_WIRES = Family(
+    "peer-wires",
+    _S,
+    "summary/peers/{peer}/wires/{wire}",
+    "summarizer",
+    ("federation", "api"),
+    chain.WirePeer,
+    "where the wires end that a peer asked for",
+    crosses="up, to that peer only",
+)
+HEALTH = Family(
+    "health",
+    _S,
+    "health/{instance}",
+    "monitor",
+    ("healer", "reporter", "api"),
+    instance.InstanceState,
+    "the monitor's verdict on an instance",
+)
+LEASES = Family(
+    "leases",
+    _S,
+    "leases/{component}",
+    "{component}",
+    ("api",),
+    instance.Leadership,
+    "who leads a role",
+    retention="lease",
+)
+EVENTS = Family(
+    "events",
+    _S,
+    "events/{component}/{id}",
+    "{component}",
+    ("janitor", "api"),
+    instance.OperationalEvent,
+    "what happened",
+    retention="janitor",
+)
+EXPLAIN = Family(
+    "explain",
+    _S,
+    "explain/{component}/{tenant}/{chain}",
+    "{component}",
+    ("reporter", "summarizer", "janitor", "api"),
+    chain.Explanation,
+    "why a decision fell as it did",
+    retention="janitor",
+)
