@@ -148,7 +148,7 @@ def demo(keep: bool, record: Path | None, sabotage: str, runtime: str) -> None:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures.")
 def bench(name: str, json_file: Path | None) -> None:
     """Measure; ends with 0 when it measured, whatever it measured."""
-    _end(hand_over("isthmus.deploy.bench", "run", name, json_file=json_file))
+    _end(hand_over("isthmus.chaos.bench", "run", name, json_file=json_file))
 
 
 @click.group()

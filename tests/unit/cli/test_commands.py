@@ -490,6 +490,26 @@ def test_parts_that_are_not_installed_are_told(monkeypatch: pytest.MonkeyPatch) 
         machine.hand_over("isthmus.deploy.doctor", "nothing")
 
 
+def test_the_machines_commands_reach_their_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a lab each says so in a sentence; a wrong sabotage names the right ones."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    run = CliRunner().invoke
+    assert "none is running" in run(cli, ["lab", "status"]).stdout
+    assert json.loads(run(cli, ["lab", "down", "--json"]).stdout) == {"lab": "none was running"}
+    outside = run(cli, ["lab", "exec", "milan", "--", "true"])
+    assert outside.exit_code == 1
+    assert outside.stderr == "isthmus: no lab is running; start one with 'isthmus lab up'\n"
+    wrong = run(cli, ["demo", "--sabotage", "nonsense"])
+    assert wrong.exit_code == 1
+    assert "no-firewall" in wrong.stderr
+    for group in ("site", "global"):
+        unusable = run(cli, [group, "api", "--settings", str(tmp_path / "none.json")])
+        assert unusable.exit_code == 1
+        assert "none.json: cannot be read" in unusable.stderr
+
+
 def test_colours_are_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """And never where NO_COLOR asks for none; widths stay the same."""
     rows = [["a", "running"], ["b", "refused"]]
