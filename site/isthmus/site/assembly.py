@@ -55,13 +55,14 @@ def component_names(settings: SiteSettings) -> tuple[str, ...]:
 @dataclass(slots=True)
 class Assembly:
     """Builds runners; plug-ins and panels are shared between the controllers of one host. ``calls`` records what the
-    infrastructure was asked (R16)."""
+    infrastructure was asked (R16). Plug-ins of other makers are handed in by host; compute and fabric are replaced
+    separately (R22)."""
 
     settings: SiteSettings
     surroundings: Surroundings = field(default_factory=Surroundings)
     calls: list[dict[str, Any]] | None = None
-    _compute: dict[str, ComputePort] = field(default_factory=dict)
-    _fabric: dict[str, FabricPort] = field(default_factory=dict)
+    computes: dict[str, ComputePort] = field(default_factory=dict)
+    fabrics: dict[str, FabricPort] = field(default_factory=dict)
     _panels: dict[str, PatchPanel] = field(default_factory=dict)
 
     def runner(self, component: str) -> Runner:
@@ -174,25 +175,25 @@ class Assembly:
         )
 
     def _compute_of(self, host: HostSettings) -> ComputePort:
-        if host.host not in self._compute:
+        if host.host not in self.computes:
             port: ComputePort = (
                 HollowCompute()
                 if self.settings.plugin == "hollow"
                 else LinuxCompute(self._linux(host))
             )
-            self._compute[host.host] = (
+            self.computes[host.host] = (
                 port if self.calls is None else RecordingCompute(port, self.calls)
             )
-        return self._compute[host.host]
+        return self.computes[host.host]
 
     def _fabric_of(self, host: HostSettings) -> FabricPort:
-        if host.host not in self._fabric:
+        if host.host not in self.fabrics:
             port: FabricPort = (
                 HollowFabric(tuple(host.attachments))
                 if self.settings.plugin == "hollow"
                 else LinuxFabric(self._linux(host))
             )
-            self._fabric[host.host] = (
+            self.fabrics[host.host] = (
                 port if self.calls is None else RecordingFabric(port, self.calls)
             )
-        return self._fabric[host.host]
+        return self.fabrics[host.host]

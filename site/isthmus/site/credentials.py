@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from isthmus.contract.families import CERTIFICATES, CONFIG_OWNERS, DESIRED, SIGNING_REQUESTS
+from isthmus.contract.families import (
+    APPLIED,
+    CERTIFICATES,
+    CONFIG_OWNERS,
+    DESIRED,
+    SIGNING_REQUESTS,
+    STATE,
+    VNF_STATS,
+)
 from isthmus.contract.instance import InstanceCertificate
 from isthmus.contract.roles import instance_role
 from isthmus.microcontroller import Context, Traits
@@ -66,6 +74,9 @@ class Credentials:
             if not self._ordered_elsewhere(instance, context):
                 await self.users.remove(f"instance.{instance}")
                 self._known.pop(instance, None)
+                # Its own keys go with it, and only now: without its user it cannot write them again.
+                for family in (APPLIED, STATE, VNF_STATS):
+                    await context.writer.delete(family.key(instance=instance))
             await context.writer.delete(key)
             return
         if request is None:

@@ -108,10 +108,9 @@ class Launcher:
             )
             return None
         runtime = _runtime(state)
-        published = await self._publish(desired, runtime, context)
-        if published is None:
-            await self._write(context, runtime)
-        return published
+        # Before the folder: what the VNF says of this sandbox is then always newer than this key's creation.
+        await self._write(context, runtime)
+        return await self._publish(desired, runtime, context)
 
     async def _publish(
         self, desired: InstanceDesired, runtime: InstanceRuntime, context: Context

@@ -25,10 +25,17 @@ HEALTH_PERIOD_S = 0.5
 STOP_TIMEOUT_S = 5.0
 
 
-async def run_site(settings: SiteSettings, components: Sequence[str], stop: asyncio.Event) -> None:
-    """Run ``components`` until ``stop``; health goes to ``<state>/health/<components>.json``."""
-    calls = None if settings.record_calls is None else CallLog(settings.record_calls)
-    assembly = Assembly(settings, calls=calls)
+async def run_site(
+    settings: SiteSettings,
+    components: Sequence[str],
+    stop: asyncio.Event,
+    assembly: Assembly | None = None,
+) -> None:
+    """Run ``components`` until ``stop``; health goes to ``<state>/health/<components>.json``. ``assembly`` brings
+    plug-ins of other makers."""
+    if assembly is None:
+        calls = None if settings.record_calls is None else CallLog(settings.record_calls)
+        assembly = Assembly(settings, calls=calls)
     runners = [assembly.runner(component) for component in components]
     health = settings.state / "health" / f"{_label(components)}.json"
     health.parent.mkdir(parents=True, exist_ok=True)
@@ -101,15 +108,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsRefused as error:
         print(f"isthmus site run: {error}", file=sys.stderr)
         return 2
-    return asyncio.run(_until_signalled(settings, components))
+    return asyncio.run(until_signalled(settings, components))
 
 
-async def _until_signalled(settings: SiteSettings, components: Sequence[str]) -> int:
+async def until_signalled(
+    settings: SiteSettings, components: Sequence[str], assembly: Assembly | None = None
+) -> int:
+    """Run until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await run_site(settings, components, stop)
+    await run_site(settings, components, stop, assembly)
     return 0
 
 

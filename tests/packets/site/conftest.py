@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
-from tests.packets.site import kit
-from tests.packets.site.kit import Site
+
+pytest.register_assert_rewrite("tests.packets.site.promises", "tests.packets.site.kit")
+
+from tests.packets.site import kit  # noqa: E402
+from tests.packets.site.kit import Site  # noqa: E402
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
