@@ -19,7 +19,7 @@ from isthmus.contract.envelope import Stamp
 from isthmus.contract.scopes import SITE_TO_TIER, TIER_TO_SITE, site_exports, tier_exports
 from isthmus.federation.channel import MemoryChannel, pair
 from isthmus.federation.limits import LinkLimits
-from isthmus.federation.link import Clocks, Link, LinkPlan, Tap
+from isthmus.federation.link import Clocks, Link, LinkPlan, Tap, peer_ends
 from isthmus.kv.memory import MemoryStore
 from isthmus.kv.port import KeyValueStore
 from isthmus.policy.quotas import Quota
@@ -92,11 +92,14 @@ class Wire:
     def join(self) -> None:
         """A new life of the link."""
         self.channels = pair()
-        self.links = (
-            Link(self.plans[0], self.stores[0], self.channels[0], clocks(), tap=self.tap),
-            Link(self.plans[1], self.stores[1], self.channels[1], clocks(), tap=self.tap),
-        )
+        self.links = (self._link(0), self._link(1))
         self.tasks = [asyncio.create_task(link.run()) for link in self.links]
+
+    def _link(self, end: int) -> Link:
+        assert self.channels is not None
+        time = clocks()
+        ends = peer_ends(self.plans[end], self.stores[end], time)
+        return Link(ends, self.channels[end], time, tap=self.tap)
 
     async def cut(self) -> list[BaseException | None]:
         """Break it; how both ends ended."""

@@ -65,12 +65,12 @@ class Outbox:
     @property
     def through(self) -> int:
         """The revision up to which nothing is missing in what was taken."""
-        return min(lane.through() for lane in self._lanes)
+        return min((lane.through() for lane in self._lanes), default=0)
 
     @property
     def covered(self) -> int:
         """The revision up to which every lane has been heard."""
-        return min(lane.covered for lane in self._lanes)
+        return min((lane.covered for lane in self._lanes), default=0)
 
     def add(self, lane: int, key: str, value: bytes | None, revision: int) -> None:
         """A put (``value``) or a delete (None). A key that waits already keeps its place."""
@@ -129,7 +129,7 @@ class Outbox:
                 self._release(change)
                 size += change.size
                 taken.append(change)
-        self._turn = (self._turn + 1) % len(self._lanes)
+        self._turn = (self._turn + 1) % max(1, len(self._lanes))
         return taken
 
     def clear(self, covered: Sequence[int]) -> None:

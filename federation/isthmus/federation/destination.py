@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from pydantic import Field
 
@@ -52,8 +53,74 @@ def synced_key(peer: str) -> str:
     return import_root(peer) + SYNCED
 
 
-class Destination:
-    """Writes of one link of ``peer``; ``session`` is this link's own random name."""
+class Destination(Protocol):
+    """Where an importer's writes go."""
+
+    async def open(self) -> tuple[DigestMap, pb.Token | None, bool]:
+        """What is there, the resume token, whether it was ever synced."""
+        ...
+
+    async def write(self, writes: Sequence[Write], *, parallel: bool) -> None:
+        """Store ``writes`` (each key once), in order unless ``parallel``."""
+        ...
+
+    async def mark(self, cursor: pb.Token | None, *, synced: bool, keys: int) -> None:
+        """Write down where we stand."""
+        ...
+
+
+class TxnWriter:
+    """Writes in transactions of bounded size; ``place`` makes the absolute key, ``fence`` must hold in each."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        limits: LinkLimits,
+        place: Callable[[str], str],
+        fence: tuple[Compare, ...] = (),
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._place = place
+        self._fence = fence
+        self._room = asyncio.Semaphore(limits.txns_in_flight)
+
+    async def write(self, writes: Sequence[Write], *, parallel: bool) -> None:
+        """Store ``writes`` (each key once), in order unless ``parallel``. Raises Superseded when fenced off."""
+        chunks = self._chunks(writes)
+        if parallel and len(chunks) > 1:
+            await asyncio.gather(*(self._bounded(chunk) for chunk in chunks))
+            return
+        for chunk in chunks:
+            await self.commit(chunk)
+
+    async def commit(self, operations: Sequence[Operation]) -> None:
+        """One transaction."""
+        result = await self._store.txn(Txn(self._fence, tuple(operations)))
+        if not result.succeeded:
+            raise Superseded("another link of this peer took over its sub-tree")
+
+    async def _bounded(self, operations: Sequence[Operation]) -> None:
+        async with self._room:
+            await self.commit(operations)
+
+    def _chunks(self, writes: Sequence[Write]) -> list[list[Operation]]:
+        chunks: list[list[Operation]] = []
+        size = TXN_BYTES
+        for relative, value in writes:
+            key = self._place(relative)
+            operation: Operation = Delete(key) if value is None else Put(key, value)
+            cost = len(key) + (len(value) if value is not None else 0)
+            size += cost
+            if size > TXN_BYTES or len(chunks[-1]) >= self._limits.txn_ops:
+                chunks.append([])
+                size = cost
+            chunks[-1].append(operation)
+        return chunks
+
+
+class PeerDestination:
+    """Below ``remote/<peer>/``; ``session`` is this link's own random name."""
 
     def __init__(
         self,
@@ -69,10 +136,10 @@ class Destination:
         self._root = import_root(peer)
         self._session = session.encode()
         self._stamp = stamp
-        self._limits = limits
         self._utc_s = utc_s
-        self._fence = Compare(self._root + SESSION, Target.VALUE, self._session)
-        self._room = asyncio.Semaphore(limits.txns_in_flight)
+        root = self._root
+        fence = Compare(root + SESSION, Target.VALUE, self._session)
+        self._writer = TxnWriter(store, limits, lambda relative: under(root, relative), (fence,))
 
     async def open(self) -> tuple[DigestMap, pb.Token | None, bool]:
         """Take over the peer's sub-tree: what is there, the resume token, whether it was ever synced."""
@@ -94,13 +161,8 @@ class Destination:
         return known, token, synced
 
     async def write(self, writes: Sequence[Write], *, parallel: bool) -> None:
-        """Store ``writes`` (each key once), in order unless ``parallel``. Raises Superseded when fenced off."""
-        chunks = list(self._chunks(writes))
-        if parallel and len(chunks) > 1:
-            await asyncio.gather(*(self._bounded(chunk) for chunk in chunks))
-            return
-        for chunk in chunks:
-            await self._commit(chunk)
+        """See :class:`TxnWriter`."""
+        await self._writer.write(writes, parallel=parallel)
 
     async def mark(self, cursor: pb.Token | None, *, synced: bool, keys: int) -> None:
         """Write down where we stand."""
@@ -118,32 +180,10 @@ class Destination:
                 link_incarnation=cursor.incarnation, revision=cursor.revision, keys=keys
             )
             operations.append(self._sealed(SYNCED, marker))
-        await self._commit(operations)
+        await self._writer.commit(operations)
 
     def _sealed(self, name: str, body: Body) -> Put:
         return Put(self._root + name, seal(body, self._stamp, as_of=self._utc_s()))
-
-    def _chunks(self, writes: Sequence[Write]) -> Sequence[list[Operation]]:
-        chunks: list[list[Operation]] = []
-        size = TXN_BYTES
-        for relative, value in writes:
-            key = under(self._root, relative)
-            operation: Operation = Delete(key) if value is None else Put(key, value)
-            size += len(key) + (len(value) if value is not None else 0)
-            if size > TXN_BYTES or len(chunks[-1]) >= self._limits.txn_ops:
-                chunks.append([])
-                size = len(key) + (len(value) if value is not None else 0)
-            chunks[-1].append(operation)
-        return chunks
-
-    async def _bounded(self, operations: Sequence[Operation]) -> None:
-        async with self._room:
-            await self._commit(operations)
-
-    async def _commit(self, operations: Sequence[Operation]) -> None:
-        result = await self._store.txn(Txn((self._fence,), tuple(operations)))
-        if not result.succeeded:
-            raise Superseded("another link of this peer took over its sub-tree")
 
 
 def _token(value: bytes) -> pb.Token | None:

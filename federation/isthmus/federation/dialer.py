@@ -19,7 +19,7 @@ from isthmus.contract.envelope import Stamp
 from isthmus.contract.scopes import site_exports
 from isthmus.federation.errors import CutOff, FederationError, LinkEnded, LinkLost, PeerRefused
 from isthmus.federation.filters import DenialLog
-from isthmus.federation.link import Clocks, Link, LinkPlan, Tap
+from isthmus.federation.link import Clocks, Link, LinkPlan, Tap, peer_ends
 from isthmus.federation.session import Phase
 from isthmus.federation.settings import SiteLinkSettings
 from isthmus.federation.standing import Standing
@@ -106,13 +106,11 @@ class SiteLink:
         try:
             await channel.open(self._settings.connect_timeout_s)
             self._link = Link(
-                self._plan(held.identity),
-                self._store,
+                peer_ends(self._plan(held.identity), self._store, self._clocks, self._denials),
                 channel,
                 self._clocks,
                 guard=self._guard(held),
                 tap=self._tap,
-                denials=self._denials,
             )
             await self._link.run()
         finally:

@@ -56,6 +56,7 @@ class ExportPump:
         self._acked_at_s = 0.0
         self._following = False
         self._catching_up = False
+        self._doubted = False
 
     # -- frames of the peer's importer
 
@@ -156,13 +157,20 @@ class ExportPump:
 
     async def _repair(self, compare: pb.Compare) -> None:
         """Send the sets again in which the peer differs, from a fresh look at the store."""
+        at = await self._look_again()
+        differing = self.exporter.known.differing(tuple(compare.buckets))
+        await self._send(self.exporter.begin(0, pb.MODE_REPAIR, at, differing))
+        await self._send_sets(at.revision, differing, learn=False)
+
+    async def _look_again(self) -> pb.Token:
+        """Read afresh what the peer must have. After a lost connection to the store this finds what a backup that
+        holds our newest nonce undid: the digest of the next beat tells the peer (seed 2696 found it)."""
+        self._doubted = False
         at = await self._source.renew()
         self.exporter.look_again()
         await self._learn(at.revision, remember=True)
         self.exporter.settle(at.revision)
-        differing = self.exporter.known.differing(tuple(compare.buckets))
-        await self._send(self.exporter.begin(0, pb.MODE_REPAIR, at, differing))
-        await self._send_sets(at.revision, differing, learn=False)
+        return at
 
     async def _learn(self, revision: int, *, remember: bool) -> None:
         for lane in range(len(self._source.roots)):
@@ -188,9 +196,11 @@ class ExportPump:
         """Send what changes; returns when the peer asks for a new stream."""
         exporter = self.exporter
         while self._resume is None:
-            self._following = self._compare is None
+            self._following = self._compare is None and not self._doubted
             self._raise_broken()
-            if self._compare is not None:
+            if self._doubted:
+                await self._look_again()
+            elif self._compare is not None:
                 compare, self._compare = self._compare, None
                 await self._repair(compare)
             elif exporter.pending_keys and exporter.has_room:
@@ -248,7 +258,9 @@ class ExportPump:
             async for batch in self._source.watch(lane, start_revision):
                 if batch.resumed:
                     await self._source.check()
+                    self._doubted = True
                 self.exporter.changed(lane, batch)
+                self._source.saw(batch)
                 if batch.events:
                     self._moved()
                 self._wake.set()

@@ -8,7 +8,8 @@ held back and why.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -60,6 +61,14 @@ class DenialLog:
         return sum(n for key, n in self.counts.items() if key.startswith(direction))
 
 
+class KeyCheck(Protocol):
+    """May this verb be done to this relative key?"""
+
+    def check(self, verb: Verb, key: str | bytes) -> str | Decision:
+        """The key as text when it passes, else the decision that holds it back."""
+        ...
+
+
 class ScopeFilter:
     """A scope with a fast path for what it plainly allows; every doubt goes to the scope itself."""
 
@@ -86,10 +95,18 @@ class ScopeFilter:
 class ExportFilter:
     """From absolute source keys to relative names, for one peer."""
 
-    def __init__(self, roots: Sequence[ExportRoot], scope: Scope, denials: DenialLog) -> None:
+    def __init__(
+        self,
+        roots: Sequence[ExportRoot],
+        check: KeyCheck,
+        denials: DenialLog,
+        *,
+        max_value_bytes: int = VALUE_LIMIT_BYTES,
+    ) -> None:
         self.roots = tuple(roots)
-        self._filter = ScopeFilter(scope)
+        self._filter = check
         self._denials = denials
+        self._max_value_bytes = max_value_bytes
 
     def relative(self, lane: int, key: str) -> str | None:
         """The name under which ``key`` of root number ``lane`` crosses, None when it does not."""
@@ -106,9 +123,10 @@ class ExportFilter:
 
     def value_passes(self, key: str, value: bytes) -> bool:
         """False (and counted) for a value over the limit."""
-        if len(value) <= VALUE_LIMIT_BYTES:
+        if len(value) <= self._max_value_bytes:
             return True
-        self._denials.add("export", Verb.PUT, key, _too_large(value))
+        reason = f"{len(value)} bytes; at most {self._max_value_bytes}"
+        self._denials.add("export", Verb.PUT, key, Decision(False, "value-too-large", reason))
         return False
 
     def source_key(self, relative: str) -> str:
@@ -119,12 +137,3 @@ class ExportFilter:
             if relative == root.relative:
                 return root.source
         raise KeyRefused(relative, 0, "no export root has this name")
-
-
-def _too_large(value: bytes) -> Decision:
-    return Decision(False, "value-too-large", f"{len(value)} bytes; at most {VALUE_LIMIT_BYTES}")
-
-
-def sources(roots: Iterable[ExportRoot]) -> list[str]:
-    """The prefixes and keys that an exporter watches."""
-    return [root.source for root in roots]

@@ -28,7 +28,7 @@ from isthmus.federation.errors import (
     Superseded,
 )
 from isthmus.federation.filters import DenialLog
-from isthmus.federation.link import Clocks, Link, LinkPlan, Tap
+from isthmus.federation.link import Clocks, Link, LinkPlan, Tap, peer_ends
 from isthmus.federation.settings import GatewaySettings
 from isthmus.federation.standing import Standing
 from isthmus.federation.status import LinkStatus
@@ -170,13 +170,11 @@ class Gateway:
         await _vacate(seat)
         seat.connects += 1
         link = Link(
-            self._plan(peer),
-            self._store,
+            peer_ends(self._plan(peer), self._store, self._clocks, seat.denials),
             ServerChannel(context),
             self._clocks,
             guard=self._guard(verified),
             tap=self._tap_of(peer.name),
-            denials=seat.denials,
         )
         task = asyncio.get_running_loop().create_task(link.run())
         seat.task, seat.link = task, link

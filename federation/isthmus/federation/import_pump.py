@@ -12,11 +12,10 @@ from collections.abc import Awaitable, Callable
 
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.destination import Destination
-from isthmus.federation.filters import DenialLog
+from isthmus.federation.filters import DenialLog, KeyCheck
 from isthmus.federation.importer import Importer, Work
 from isthmus.federation.limits import LinkLimits
 from isthmus.policy.quotas import Bucket, Quota
-from isthmus.policy.scopes import Scope
 
 MAX_SLOWDOWN_S = 5.0
 """One pause; longer ones would look like a stalled importer to the peer."""
@@ -29,8 +28,8 @@ class ImportPump:
     def __init__(
         self,
         destination: Destination,
-        scope: Scope,
-        quota: Quota,
+        check: KeyCheck,
+        quota: Quota | None,
         limits: LinkLimits,
         denials: DenialLog,
         send: Send,
@@ -38,7 +37,7 @@ class ImportPump:
         monotonic_s: Callable[[], float],
     ) -> None:
         self._destination = destination
-        self._scope = scope
+        self._check = check
         self._quota = quota
         self._limits = limits
         self._denials = denials
@@ -58,7 +57,7 @@ class ImportPump:
         """Take over the sub-tree and ask the peer for its keys."""
         known, token, synced = await self._destination.open()
         self.importer = Importer(
-            self._scope, self._quota, self._limits, self._denials, known, token
+            self._check, self._quota, self._limits, self._denials, known, token
         )
         self.importer.synced = synced
         self._asked_at_s = self._now_s()
@@ -144,6 +143,8 @@ class ImportPump:
 
     async def _slow_down(self, changes: int) -> None:
         """Over its rate a peer waits: its acknowledgements come later, so it coalesces at its own end (G11)."""
+        if self._quota is None:
+            return
         now_s = self._now_s()
         bucket = self._bucket or Bucket.full(self._quota, now_s)
         self._bucket, wait_s = bucket.take(self._quota, now_s, changes)

@@ -13,12 +13,12 @@ from isthmus.contract.envelope import VALUE_LIMIT_BYTES
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.digest import BUCKETS, DigestMap
 from isthmus.federation.errors import ProtocolViolation
-from isthmus.federation.filters import DenialLog, ScopeFilter
+from isthmus.federation.filters import DenialLog, KeyCheck
 from isthmus.federation.limits import LinkLimits
 from isthmus.policy.errors import KeyRefused
 from isthmus.policy.keys import check_key
 from isthmus.policy.quotas import Quota, Usage, decide_put
-from isthmus.policy.scopes import Decision, Scope, Verb
+from isthmus.policy.scopes import Decision, Verb
 
 BEATS_BETWEEN_COMPARES = 3
 """A repair takes time; asking again at each beat would start it again each time."""
@@ -42,14 +42,14 @@ class Importer:
 
     def __init__(
         self,
-        scope: Scope,
-        quota: Quota,
+        check: KeyCheck,
+        quota: Quota | None,
         limits: LinkLimits,
         denials: DenialLog,
         known: DigestMap,
         token: pb.Token | None,
     ) -> None:
-        self._filter = ScopeFilter(scope)
+        self._filter = check
         self._quota = quota
         self._limits = limits
         self._denials = denials
@@ -237,18 +237,22 @@ class Importer:
             self._deny(Verb.PUT, item.key, key)
             self._remember_refused(item)
             return
-        usage = Usage(len(self.known), self.known.total_bytes)
-        held = None if key in self._refused else self.known.size(key)
-        decision = decide_put(self._quota, usage, len(key), len(item.value), held)
-        if not decision.allowed:
-            self._denials.add("import", Verb.PUT, item.key, decision)
-            self.over_quota = True
+        if self._quota is not None and not self._fits(self._quota, key, item):
             return
         self._stale.discard(key)
         changed = self.known.put(key, item.value)
         if changed or key in self._refused:
             writes.append((key, item.value))
         self._refused.discard(key)
+
+    def _fits(self, quota: Quota, key: str, item: pb.Item) -> bool:
+        usage = Usage(len(self.known), self.known.total_bytes)
+        held = None if key in self._refused else self.known.size(key)
+        decision = decide_put(quota, usage, len(key), len(item.value), held)
+        if not decision.allowed:
+            self._denials.add("import", Verb.PUT, item.key, decision)
+            self.over_quota = True
+        return decision.allowed
 
     def _remember_refused(self, item: pb.Item) -> None:
         """The digest must speak of what the peer sent; the store never sees it. Bounded by ``max_denials``."""

@@ -17,7 +17,7 @@ from isthmus.contract.envelope import Stamp
 from isthmus.contract.scopes import ExportRoot
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.channel import Channel
-from isthmus.federation.destination import Destination
+from isthmus.federation.destination import Destination, PeerDestination
 from isthmus.federation.errors import (
     FederationError,
     LinkEnded,
@@ -26,11 +26,11 @@ from isthmus.federation.errors import (
     ProtocolViolation,
 )
 from isthmus.federation.export_pump import ExportPump
-from isthmus.federation.filters import DenialLog, ExportFilter
+from isthmus.federation.filters import DenialLog, ExportFilter, KeyCheck, ScopeFilter
 from isthmus.federation.import_pump import ImportPump
 from isthmus.federation.limits import LinkLimits
 from isthmus.federation.session import Phase, Session
-from isthmus.federation.source import Source
+from isthmus.federation.source import PeerSource, Source
 from isthmus.federation.status import LinkStatus
 from isthmus.identity.text import visible
 from isthmus.kv.errors import StoreError
@@ -57,7 +57,7 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True)
 class LinkPlan:
-    """What one link does: ``name`` is ours, ``peer`` theirs as the certificate proves it."""
+    """What one link with a peer does: ``name`` is ours, ``peer`` theirs as the certificate proves it."""
 
     name: str
     peer: str
@@ -69,6 +69,53 @@ class LinkPlan:
     limits: LinkLimits = field(default_factory=LinkLimits)
 
 
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What a link reads from and writes to, and the checks on both ways."""
+
+    name: str
+    peer: str
+    source: Source
+    export: ExportFilter
+    destination: Destination
+    accept: KeyCheck
+    quota: Quota | None
+    limits: LinkLimits
+    denials: DenialLog
+
+
+def peer_ends(
+    plan: LinkPlan, store: KeyValueStore, clocks: Clocks, denials: DenialLog | None = None
+) -> Ends:
+    """The ends of a link between two tiers: the contract's roots, ``remote/<peer>/``, a scope each way."""
+    denials = denials or DenialLog()
+    return Ends(
+        name=plan.name,
+        peer=plan.peer,
+        source=PeerSource(
+            store,
+            plan.exports,
+            plan.peer,
+            stamp=plan.stamp,
+            ids=clocks.ids,
+            utc_s=clocks.utc_s,
+        ),
+        export=ExportFilter(plan.exports, ScopeFilter(plan.sends), denials),
+        destination=PeerDestination(
+            store,
+            plan.peer,
+            session=clocks.ids(),
+            stamp=plan.stamp,
+            limits=plan.limits,
+            utc_s=clocks.utc_s,
+        ),
+        accept=ScopeFilter(plan.accepts),
+        quota=plan.quota,
+        limits=plan.limits,
+        denials=denials,
+    )
+
+
 async def _no_guard() -> None:
     """Nobody is cut."""
 
@@ -78,16 +125,15 @@ class Link:
 
     def __init__(
         self,
-        plan: LinkPlan,
-        store: KeyValueStore,
+        ends: Ends,
         channel: Channel,
         clocks: Clocks,
         *,
         guard: Guard = _no_guard,
         tap: Tap | None = None,
-        denials: DenialLog | None = None,
     ) -> None:
-        self._plan = plan
+        self._peer = ends.peer
+        self._limits = ends.limits
         self._channel = channel
         self._clocks = clocks
         self._guard = guard
@@ -96,38 +142,23 @@ class Link:
         self._since_s = clocks.utc_s()
         self._bytes = [0, 0]
         self._frames = [0, 0]
-        self.denials = denials or DenialLog()
-        self.session = Session(plan.name, plan.peer, plan.limits, clocks.monotonic_s())
-        export = ExportFilter(plan.exports, plan.sends, self.denials)
+        self.denials = ends.denials
+        self.session = Session(ends.name, ends.peer, ends.limits, clocks.monotonic_s())
         self._export = ExportPump(
-            Source(
-                store,
-                plan.exports,
-                plan.peer,
-                stamp=plan.stamp,
-                ids=clocks.ids,
-                utc_s=clocks.utc_s,
-            ),
-            export,
-            plan.limits,
+            ends.source,
+            ends.export,
+            ends.limits,
             self._send,
             monotonic_s=clocks.monotonic_s,
             utc_ms=lambda: round(clocks.utc_s() * 1000),
             streams=clocks.streams,
         )
         self._import = ImportPump(
-            Destination(
-                store,
-                plan.peer,
-                session=clocks.ids(),
-                stamp=plan.stamp,
-                limits=plan.limits,
-                utc_s=clocks.utc_s,
-            ),
-            plan.accepts,
-            plan.quota,
-            plan.limits,
-            self.denials,
+            ends.destination,
+            ends.accept,
+            ends.quota,
+            ends.limits,
+            ends.denials,
             self._send,
             monotonic_s=clocks.monotonic_s,
         )
@@ -147,7 +178,7 @@ class Link:
     async def _greet(self) -> None:
         await self._send(self.session.hello())
         try:
-            async with asyncio.timeout(self._plan.limits.lost_after_s):
+            async with asyncio.timeout(self._limits.lost_after_s):
                 frame = await self._receive()
         except TimeoutError:
             raise LinkLost("no greeting came") from None
@@ -207,7 +238,7 @@ class Link:
     async def _watch_over(self) -> None:
         """The verdicts; they wait for nothing that a peer can hold up."""
         while True:
-            await asyncio.sleep(min(TICK_S, self._plan.limits.beat_s))
+            await asyncio.sleep(min(TICK_S, self._limits.beat_s))
             now_s = self._clocks.monotonic_s()
             self.session.check_alive(now_s)
             await self._guard()
@@ -218,14 +249,14 @@ class Link:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(self._plan.limits.beat_s)
+            await asyncio.sleep(self._limits.beat_s)
             await self._send(self._export.beat())
 
     async def _send(self, frame: pb.Frame) -> None:
         data = frame.SerializeToString()
         async with self._writing:
             try:
-                async with asyncio.timeout(self._plan.limits.stalled_after_s):
+                async with asyncio.timeout(self._limits.stalled_after_s):
                     await self._channel.send(data)
             except TimeoutError:
                 raise LinkLost("the peer does not read") from None
@@ -235,7 +266,7 @@ class Link:
         data = await self._channel.receive()
         if data is None:
             raise LinkLost("the peer closed the stream")
-        if len(data) > self._plan.limits.frame_bytes:
+        if len(data) > self._limits.frame_bytes:
             raise ProtocolViolation("frame-bytes", f"a frame of {len(data)} bytes")
         try:
             frame = pb.Frame.FromString(data)
@@ -267,7 +298,7 @@ class Link:
         now = self._clocks.utc_s()
         opened = self.session.phase is Phase.OPEN
         status = LinkStatus(
-            peer=self._plan.peer,
+            peer=self._peer,
             state=self.session.phase.value,
             connected=opened,
             version=self.session.version,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from isthmus.contract.envelope import Body, Stamp, seal, unseal
 from isthmus.contract.errors import ValueRefused
@@ -43,6 +44,43 @@ class HistoryChanged(Exception):
     package."""
 
 
+class Source(Protocol):
+    """What an exporter reads from."""
+
+    @property
+    def roots(self) -> tuple[ExportRoot, ...]:
+        """What is exported, one lane each."""
+        ...
+
+    async def open(self, token: pb.Token | None) -> tuple[bool, pb.Token]:
+        """Does ``token`` hold? And a fresh proof, whose revision is where the store stands: pin snapshots there."""
+        ...
+
+    async def renew(self) -> pb.Token:
+        """A newer proof of the same history; raises HistoryChanged."""
+        ...
+
+    async def check(self) -> None:
+        """After a lost connection to the store: is it still the same history? Raises HistoryChanged."""
+        ...
+
+    def saw(self, batch: WatchBatch) -> None:
+        """A batch was delivered: what a check may remember."""
+        ...
+
+    def snapshot(self, lane: int, revision: int) -> AsyncIterator[Sequence[Entry]]:
+        """Root number ``lane`` at exactly ``revision``, in chunks."""
+        ...
+
+    def watch(self, lane: int, start_revision: int) -> AsyncIterator[WatchBatch]:
+        """Changes of root number ``lane``."""
+        ...
+
+    async def get(self, key: str) -> Entry | None:
+        """The newest state of one source key."""
+        ...
+
+
 @dataclass(slots=True)
 class _Written:
     revision: int
@@ -50,8 +88,8 @@ class _Written:
     proof: HistoryProof
 
 
-class Source:
-    """``ids`` makes random identifiers, ``utc_s`` is the wall clock (for envelopes only)."""
+class PeerSource:
+    """Of one peer. ``ids`` makes random identifiers, ``utc_s`` is the wall clock (for envelopes only)."""
 
     def __init__(
         self,
@@ -69,7 +107,12 @@ class Source:
         self._ids = ids
         self._utc_s = utc_s
         self._written: _Written | None = None
-        self.roots = tuple(roots)
+        self._roots = tuple(roots)
+
+    @property
+    def roots(self) -> tuple[ExportRoot, ...]:
+        """What is exported, one lane each."""
+        return self._roots
 
     async def open(self, token: pb.Token | None) -> tuple[bool, pb.Token]:
         """Does ``token`` hold? And a fresh proof, whose revision is where the store stands: pin snapshots there."""
@@ -101,6 +144,9 @@ class Source:
             raise self._lost_to(entry)
         if entry.value != written.value:
             raise HistoryChanged("the nonce is another one")
+
+    def saw(self, batch: WatchBatch) -> None:
+        """The nonce is witness enough."""
 
     def _lost_to(self, entry: Entry | None) -> HistoryChanged | Superseded:
         """Newer than ours: another exporter. Older: the store came back from a backup."""

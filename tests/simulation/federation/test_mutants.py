@@ -13,7 +13,7 @@ from isthmus.federation.exporter import Exporter
 from isthmus.federation.filters import ScopeFilter
 from isthmus.federation.import_pump import ImportPump
 from isthmus.federation.importer import Importer, Work
-from isthmus.federation.source import Source
+from isthmus.federation.source import PeerSource
 from isthmus.policy.scopes import Verb
 
 SEEDS = 60
@@ -50,10 +50,10 @@ def sweeps_first(patch: pytest.MonkeyPatch) -> None:
 def believes_every_token(patch: pytest.MonkeyPatch) -> None:
     """A restored store passes for its old self, as cluster id and revision do."""
 
-    async def shown(self: Source, *_: object) -> bool:
+    async def shown(self: PeerSource, *_: object) -> bool:
         return True
 
-    patch.setattr(Source, "_shown", shown)
+    patch.setattr(PeerSource, "_shown", shown)
     patch.setattr(Importer, "beat", lambda self, frame: None)
 
 

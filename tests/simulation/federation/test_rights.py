@@ -18,7 +18,7 @@ from tests.federation_support import (
 from isthmus.contract.envelope import Stamp
 from isthmus.contract.family import Tier
 from isthmus.contract.roles import role
-from isthmus.federation.destination import Destination
+from isthmus.federation.destination import PeerDestination
 from isthmus.federation.limits import LinkLimits
 from isthmus.kv.errors import PermissionDenied
 from isthmus.kv.grants import Access, Grant
@@ -58,7 +58,7 @@ async def test_the_store_itself_refuses_the_agent_anything_else() -> None:
 async def test_relative_key_can_never_leave_the_peers_sub_tree() -> None:
     """The last step before the store checks again: a key is placed below the root, never joined blindly."""
     store = MemoryStore()
-    destination = Destination(
+    destination = PeerDestination(
         store,
         HUB,
         session="s",
