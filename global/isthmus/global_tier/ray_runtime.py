@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,9 @@ class RayRuntime:
     async def start(self) -> None:
         """Start the cluster; RuntimeFailed when it does not come up."""
         prepare_environment(self._folder)
+        # Ray opens its folder to everybody and fills it: a fresh one per life, below one that is closed.
+        sessions = self._folder / "t"
+        await asyncio.to_thread(shutil.rmtree, sessions, True)
         import ray
 
         self._ray = ray
@@ -71,7 +75,7 @@ class RayRuntime:
                     include_dashboard=False,
                     logging_level="ERROR",
                     log_to_driver=False,
-                    _temp_dir=str(self._folder),
+                    _temp_dir=str(sessions),
                     _node_ip_address="127.0.0.1",
                 )
         except TimeoutError:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
+import signal
 
+from isthmus.chaos.ending import end
 from isthmus.vswitch import Node
 
 _TTL = re.compile(r"ttl (\d+)")
@@ -34,8 +35,6 @@ async def ttl_at(netns: str, ready: asyncio.Event) -> int | None:
         return None
     finally:
         ready.set()
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        await end(process, signal.SIGKILL)
     found = _TTL.search(output.decode(errors="replace"))
     return int(found.group(1)) if found else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 import httpx
 
 from isthmus.chaos.demo.facts import Facts
+from isthmus.chaos.ending import end, send
 from isthmus.deploy.lab.engine import Lab
 from isthmus.deploy.lab.spec import GLOBAL
 from isthmus.vswitch import Node
@@ -137,9 +137,7 @@ class Stage:
             yield
         finally:
             for process in processes:
-                with contextlib.suppress(ProcessLookupError):
-                    process.terminate()
-                await process.wait()
+                await end(process)
 
     @asynccontextmanager
     async def probing(self, attachment: str, to: str) -> AsyncIterator[Probe]:
@@ -159,9 +157,9 @@ class Stage:
                 probe.alive = b"first answer" in await process.stdout.readline()
             yield probe
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            output, _ = await process.communicate()
+            send(process)
+            async with asyncio.timeout(15):
+                output, _ = await process.communicate()
             lines = [line for line in output.splitlines() if line.startswith(b"{")]
             probe.report = json.loads(lines[-1]) if lines else {}
 
