@@ -16,7 +16,7 @@ import grpc.aio
 from isthmus.kv import methods
 from isthmus.kv import wire_pb2 as wire
 from isthmus.kv.backoff import Backoff
-from isthmus.kv.channel import open_channel
+from isthmus.kv.channel import file_stamps, open_channel
 from isthmus.kv.counters import StoreCounters
 from isthmus.kv.errors import (
     AmbiguousOutcome,
@@ -32,6 +32,8 @@ from isthmus.kv.translate import from_status
 
 Metadata = tuple[tuple[str, str], ...]
 
+_GRACE_S = 60.0
+
 
 class Calls:
     """A channel and the rules of using it."""
@@ -42,6 +44,8 @@ class Calls:
         self.closed = False
         self._chance = chance or random.Random()
         self._channel = open_channel(settings)
+        self._files = file_stamps(settings)
+        self._closing: set[asyncio.Task[None]] = set()
         self._stubs: dict[str, Any] = {}
         self._token: Metadata = ()
         self._authenticating = asyncio.Lock()
@@ -74,6 +78,7 @@ class Calls:
                     raise
             self.counters.retries += 1
             await asyncio.sleep(pause_s)
+            self.renew_channel()
             attempt_s = left_s if writes else min(left_s, self.settings.attempt_timeout_s)
 
     async def _attempt(
@@ -112,7 +117,7 @@ class Calls:
         except grpc.aio.AioRpcError as error:
             raise self.translated(error, what=what, writes=writes, range_=range_) from None
         except asyncio.CancelledError:
-            self.raise_if_closed_under_us(what, writes=writes)
+            self.raise_if_channel_closed(what, writes=writes)
             raise
 
     def _make_stub(self, method: Method[Request, Response]) -> Any:
@@ -125,20 +130,40 @@ class Calls:
         self._stubs[method.path] = stub
         return stub
 
-    def raise_if_closed_under_us(self, what: str, *, writes: bool) -> None:
-        """gRPC cancels the *awaiting task* when its channel is closed; that is not a cancellation."""
+    def raise_if_channel_closed(self, what: str, *, writes: bool) -> None:
+        """gRPC raises CancelledError where a channel is closed under a call; that is no cancellation
+        of the task."""
         task = asyncio.current_task()
-        if not self.closed or (task is not None and task.cancelling()):
+        if task is None or task.cancelling():
             return
         if writes:
-            raise AmbiguousOutcome(f"{what}: the store was closed while the answer was awaited")
-        raise Unavailable(f"{what}: the store was closed while the answer was awaited")
+            raise AmbiguousOutcome(f"{what}: the channel was closed while the answer was awaited")
+        raise Unavailable(f"{what}: the channel was closed while the answer was awaited")
+
+    def renew_channel(self) -> None:
+        """Open a new channel when the certificate files were renewed since (G10).
+
+        gRPC reads them once; without this a store client that lives longer than its first certificate
+        could never connect again. Asked before a new attempt and a new stream only: a connection that
+        works is not touched. What is under way on the old channel gets a minute to end.
+        """
+        self.check_open()
+        stamps = file_stamps(self.settings)
+        if stamps == self._files or None in stamps:  # None: in the middle of being replaced
+            return
+        old, self._channel = self._channel, open_channel(self.settings)
+        self._files = stamps
+        self._stubs.clear()
+        self.counters.channels_renewed += 1
+        closing = asyncio.create_task(old.close(_GRACE_S), name="close the old channel")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     # ---- streams
 
     def stream_in(self, method: Method[Request, Response], request: Request) -> Any:
         """A call with one question and many answers (grpc.aio's object: read, cancel)."""
-        self.check_open()
+        self.renew_channel()
         self.counters.calls[method.path] += 1
         return self._channel.unary_stream(
             method.path,
@@ -148,7 +173,7 @@ class Calls:
 
     def stream_both(self, method: Method[Request, Response]) -> Any:
         """A call with many questions and many answers (read, write, cancel)."""
-        self.check_open()
+        self.renew_channel()
         self.counters.calls[method.path] += 1
         return self._channel.stream_stream(
             method.path,
@@ -220,3 +245,6 @@ class Calls:
             self.closed = True
             self._stubs.clear()
             await self._channel.close()
+            for closing in list(self._closing):
+                closing.cancel()
+            await asyncio.gather(*self._closing, return_exceptions=True)

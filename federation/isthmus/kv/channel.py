@@ -7,6 +7,7 @@ time-out sees it (research: 5 to 10 s), and the heartbeat of a watch sees it wit
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -53,3 +54,20 @@ def open_channel(settings: EtcdSettings) -> Any:
         certificate_chain=None if settings.cert_file is None else settings.cert_file.read_bytes(),
     )
     return grpc.aio.secure_channel(settings.target, credentials, options=options(settings))
+
+
+FileStamps = tuple[tuple[int, int, int] | None, ...]
+
+
+def file_stamps(settings: EtcdSettings) -> FileStamps:
+    """Which files the credentials were read from: other stamps mean other certificates."""
+    files = (settings.ca_file, settings.cert_file, settings.key_file)
+    return tuple(_stamp(file) for file in files if file is not None)
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None  # just being replaced: another stamp than before and than after
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -34,6 +34,10 @@ _NUMBERS = {
 }
 
 
+_DELETED = int(wire.Event.DELETE)
+_PUT = EventKind.PUT
+
+
 def key_bytes(key: str) -> bytes:
     """The key as etcd stores it."""
     check_key(key)
@@ -50,10 +54,10 @@ def entry(kv: wire.KeyValue) -> Entry:
 def event(message: wire.Event) -> Event:
     """One change."""
     kv = message.kv
-    if message.type == wire.Event.DELETE:
+    if message.type == _DELETED:
         return Event(EventKind.DELETE, kv.key.decode(), kv.mod_revision)
     stored = entry(kv)
-    return Event(EventKind.PUT, stored.key, stored.mod_revision, stored)
+    return Event(_PUT, stored.key, stored.mod_revision, stored)
 
 
 def compare_message(compare: Compare) -> wire.Compare:

@@ -31,6 +31,8 @@ class StoreCounters:
     """Streams of a snapshot that were cut and went on behind the last key."""
 
     authentications: int = 0
+    channels_renewed: int = 0
+    """Because the certificate files were."""
 
     def as_dict(self) -> dict[str, int]:
         """Flat, sorted, for a metrics page."""

@@ -148,7 +148,7 @@ class EtcdLease:
         except TimeoutError:
             raise InvalidRequest(f"{self._what}: no answer") from None
         except asyncio.CancelledError:
-            self._calls.raise_if_closed_under_us(self._what, writes=False)
+            self._calls.raise_if_channel_closed(self._what, writes=False)
             raise
         if answer is END_OF_STREAM:
             raise InvalidRequest(f"{self._what}: the stream ended")

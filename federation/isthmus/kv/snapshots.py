@@ -124,7 +124,7 @@ class SnapshotReader:
                 f"{self._what}: no chunk within {wait_s} s", maybe_applied=False
             ) from None
         except asyncio.CancelledError:
-            self._calls.raise_if_closed_under_us(self._what, writes=False)
+            self._calls.raise_if_channel_closed(self._what, writes=False)
             raise
         if message is END_OF_STREAM:
             return None

@@ -228,7 +228,7 @@ class _Stream:
             if self._silent and not (task is not None and task.cancelling()):
                 self._calls.counters.watch_silences += 1
                 raise Unavailable(f"{self._what}: the server gave no sign of life") from None
-            self._calls.raise_if_closed_under_us(self._what, writes=False)
+            self._calls.raise_if_channel_closed(self._what, writes=False)
             raise
         finally:
             self._awaited = False

@@ -8,8 +8,9 @@ stretched to the keys behind it, a nested transaction) fails here instead of bei
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import grpc
@@ -24,6 +25,7 @@ from isthmus.kv import wire_pb2 as wire
 from isthmus.kv.admin import Access, EtcdAdmin, Grant
 from isthmus.kv.channel import open_channel
 from isthmus.kv.errors import (
+    AmbiguousOutcome,
     InvalidRequest,
     PermissionDenied,
     StoreError,
@@ -35,6 +37,7 @@ from isthmus.kv.memory import MemoryStore
 from isthmus.kv.mirror import Mirror
 from isthmus.kv.port import KeyValueStore
 from isthmus.kv.ranges import KeyRange
+from isthmus.kv.settings import EtcdSettings
 
 GRANTS = (
     Grant.of("hosts/h1/", Access.READ_WRITE),
@@ -342,3 +345,86 @@ async def test_password_user_survives_a_short_token(tmp_path: Path) -> None:
             _: bool = await eventually(had_to_authenticate, "a second authentication")
     finally:
         server.kill()
+
+
+async def test_renewed_certificates_are_used_without_a_restart(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    """G10: leaf and authority are renewed on disk, the store restarts with its own; a client that
+    lives for months goes on, watch and lease included."""
+    live = tmp_path / "live"
+    live.mkdir()
+
+    def install(authority: Authority) -> dict[str, Path]:
+        for name, file in authority.client_files("launcher.h1").items():
+            fresh = live / (name + ".new")
+            fresh.write_bytes(file.read_bytes())
+            fresh.replace(live / name)
+        return {name: live / name for name in ("ca_file", "cert_file", "key_file")}
+
+    async with guarded.server.store(**install(guarded.authority)) as store:
+        lease = await store.grant_lease(20)
+        watch = store.watch("hosts/h1/")
+        await anext(watch)
+        await store.put("hosts/h1/a", b"1", lease_id=lease.lease_id)
+        assert (await anext(watch)).events
+        other = Authority(tmp_path / "renewed")
+        certificate, key = other.issue("server")
+        guarded.server.kill()
+        guarded.server.tls = (other.file, certificate, key)
+        await guarded.server.start()
+        with pytest.raises((Unavailable, AmbiguousOutcome)):
+            await store.put("hosts/h1/a", b"2", timeout_s=1)
+        install(other)
+        await store.put("hosts/h1/a", b"3", timeout_s=15)
+        assert (await asyncio.wait_for(anext(watch), 15)).resumed
+        events = (await asyncio.wait_for(anext(watch), 15)).events
+        assert [event.entry and event.entry.value for event in events] == [b"3"]
+        renewals = store.counters.lease_renewals
+        await eventually(lambda: store.counters.lease_renewals > renewals, "the lease is renewed")
+        assert not lease.lost
+        assert store.counters.channels_renewed >= 1
+        await watch.aclose()
+
+
+async def test_a_relay_socket_carries_the_store(guarded: Guarded, tmp_path: Path) -> None:
+    """A VNF has no management leg: it speaks plain gRPC into a Unix socket, and a relay that splices
+    bytes adds TLS and the instance's certificate (DESIGN section 5)."""
+    files = guarded.authority.client_files("launcher.h1")
+    context = ssl.create_default_context(cafile=str(files["ca_file"]))
+    context.load_cert_chain(files["cert_file"], files["key_file"])
+    context.set_alpn_protocols(["h2"])
+    splices: set[asyncio.Task[None]] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(ConnectionError, ssl.SSLError):
+                while data := await reader.read(65536):
+                    writer.write(data)
+                    await writer.drain()
+        finally:
+            writer.transport.abort()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection(
+            "127.0.0.1", guarded.server.port, ssl=context, server_hostname="localhost"
+        )
+        for one in (pump(reader, up_writer), pump(up_reader, writer)):
+            splices.add(asyncio.create_task(one))
+
+    path = tmp_path / "kv.sock"
+    async with await asyncio.start_unix_server(relay, path=path):
+        settings = EtcdSettings.model_validate({"endpoints": f"unix:{path}"})
+        async with EtcdStore.connect(settings) as store:
+            await check_rights(store)
+            mirror = Mirror(store, "hosts/h1/")
+            running = asyncio.create_task(mirror.run())
+            await mirror.wait_synced(10)
+            await mirror.wait_revision(await store.put("hosts/h1/via-relay", b""), 10)
+            assert "hosts/h1/via-relay" in mirror.entries
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+        for splice in splices:
+            splice.cancel()
+        await asyncio.gather(*splices, return_exceptions=True)

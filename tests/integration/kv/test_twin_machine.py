@@ -8,6 +8,7 @@ same thing, down to revisions, versions and the order of events.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass, field
@@ -132,8 +133,8 @@ class TwinMachine(RuleBasedStateMachine):
     def normal(self, answer: Any) -> Any:
         """Leases have other numbers in the two stores."""
         if isinstance(answer, Entry):
-            fields = {name: getattr(answer, name) for name in Entry.__slots__}
-            return fields | {"lease_id": self.lease_ids.get(answer.lease_id, answer.lease_id)}
+            same_lease = self.lease_ids.get(answer.lease_id, answer.lease_id)
+            return dataclasses.replace(answer, lease_id=same_lease)
         if isinstance(answer, tuple):
             return tuple(self.normal(item) for item in answer)
         if isinstance(answer, Event):
