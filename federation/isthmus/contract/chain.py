@@ -239,6 +239,7 @@ class ChainStatus(Body):
     latency_budget_ms: float | None = None
     connected_hops: int = 0
     hops: int = 0
+    request_revision: int = 0
 
 
 class Candidate(Body):

@@ -75,7 +75,9 @@ class Intake:
             if await context.writer.put(explain_key, explanation):
                 await context.event("refused", f"{tenant}/{chain}", str(refusal), "warning")
             return
-        await context.writer.put(intent_key, Intent(spec=request.spec))
+        entry = context.state.entry(G_REQUESTS.key(tenant=tenant, chain=chain))
+        revision = entry.mod_revision if entry is not None else 0
+        await context.writer.put(intent_key, Intent(spec=request.spec, request_revision=revision))
         await context.writer.put(
             explain_key,
             Explanation(decision="accepted", reason=f"{len(request.spec.functions)} functions"),

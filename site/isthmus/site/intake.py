@@ -113,7 +113,11 @@ class Intake:
         except Refused as refusal:
             await self._refuse(context, tenant, chain, source, refusal, revision)
             return RECHECK_S if refusal.constraint in PASSING else None
-        record = ChainRecord(segment=segment, source=source)
+        record = ChainRecord(
+            segment=segment,
+            source=source,
+            request_revision=revision if source == "local" else 0,
+        )
         spec_key = SPECS.key(tenant=tenant, chain=chain)
         changed = await context.writer.put(spec_key, record)
         await self._owners(context, segment)

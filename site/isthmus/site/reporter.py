@@ -97,6 +97,7 @@ class Reporter:
             update={
                 "source": record.source,
                 "epoch": record.segment.epoch,
+                "request_revision": record.request_revision,
                 "reason": f"the newer request was refused: {refused}" if refused else status.reason,
             }
         )
