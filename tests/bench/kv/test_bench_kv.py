@@ -25,6 +25,7 @@ async def test_every_figure_is_measured_and_has_its_shape(tmp_path: Path) -> Non
         "replay",
         "watches of 20 subscribers",
         "PSS of a mirror of 2000 keys of 200 bytes",
+        "peak memory of a snapshot of 2000 keys",
     } <= set(figures)
     assert figures["watches of 20 subscribers"]["value"] == 1
     assert figures["CPU of one put"]["reference"] > 0

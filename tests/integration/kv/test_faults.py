@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tests.integration.kv.server import EtcdServer, serves
 from tests.support import eventually
 
 from isthmus.deploy.binaries import find
-from isthmus.kv import Delete, Put
+from isthmus.kv import Delete, Entry, Put
 from isthmus.kv.admin import EtcdAdmin
 from isthmus.kv.errors import (
     AmbiguousOutcome,
@@ -257,6 +257,32 @@ async def test_snapshot_goes_on_after_a_kill_in_its_middle(own_etcd: EtcdServer)
                 await store.put("a/later", b"", timeout_s=SERVES_AGAIN_S)
         assert keys == [put.key for put in puts]
         assert store.counters.snapshot_resumes >= 1
+
+
+async def test_snapshot_of_a_stopped_server_ends_at_its_deadline(own_etcd: EtcdServer) -> None:
+    """A stream whose server stands still hangs for ever by itself (measured): each chunk has a limit."""
+    async with own_etcd.store(chunk_timeout_s=0.5) as store:
+        puts = [Put(f"a/{number:06}", b"v" * 5000) for number in range(6000)]
+        await write_batches(store, puts)
+        stream = store.stream_snapshot("a/", timeout_s=2)
+        await anext(stream)
+        own_etcd.signal(signal.SIGSTOP)
+        with pytest.raises((DeadlineExceeded, Unavailable)):
+            await asyncio.wait_for(_rest_of(stream), 20)
+        own_etcd.signal(signal.SIGCONT)
+        await serves(store)
+        again = store.stream_snapshot("a/", timeout_s=20)
+        seen = len((await anext(again))[1])
+        own_etcd.signal(signal.SIGSTOP)
+        reading = asyncio.create_task(_rest_of(again))
+        resumed = store.counters.snapshot_resumes
+        await eventually(lambda: store.counters.snapshot_resumes > resumed, "a chunk is overdue")
+        own_etcd.signal(signal.SIGCONT)
+        assert seen + await asyncio.wait_for(reading, 20) == 6000
+
+
+async def _rest_of(stream: AsyncGenerator[tuple[int, Sequence[Entry]], None]) -> int:
+    return sum([len(entries) async for _, entries in stream])
 
 
 async def test_snapshot_of_a_compacted_revision_in_its_middle_is_refused(
