@@ -18,7 +18,7 @@ ready: ## make .venv, system tools, etcd and toxiproxy ready
 
 demo: ready ## a carrier: sites, a partner, chains, real packets, a cut, a recovery
 	@echo "make demo: running the carrier; progress follows, the verdict is the last line"
-	@$(ISTHMUS) lab demo $(if $(SABOTAGE),--sabotage $(SABOTAGE)) $(if $(KEEP),--keep) \
+	@$(ISTHMUS) demo $(if $(SABOTAGE),--sabotage $(SABOTAGE)) $(if $(KEEP),--keep) \
 		$(if $(RECORD),--record $(RECORD))
 
 test: ready ## every test, in stages, each in a private world
@@ -30,9 +30,9 @@ check: ready ## format, lint, types, import layers
 		echo "make check: $$tool"; $(VENV)/$$tool || code=1; done; \
 		[ $$code -eq 0 ] && echo "make check: OK" || { echo "make check: FAILED"; exit 1; }
 
-bench: ready ## measure: instantiate, heal, install (BENCH=name for one)
+bench: ready ## measure: instantiate, heal, install (BENCH=name for another)
 	@echo "make bench: measuring; results are printed as tables"
-	@$(ISTHMUS) bench $(BENCH)
+	@for name in $(if $(BENCH),$(BENCH),instantiate heal install); do $(ISTHMUS) bench $$name || exit 1; done
 
 chaos: ready ## the long chaos experiments
 	@echo "make chaos: cuts, kills and freezes, including the slow ones"

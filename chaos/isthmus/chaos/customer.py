@@ -3,8 +3,9 @@
     python -m isthmus.chaos.customer serve --bind 172.20.2.1 --ports 8080 5999 --text hello
     python -m isthmus.chaos.customer get http://172.20.2.1:8080/
     python -m isthmus.chaos.customer connect 172.20.2.1 5999
+    python -m isthmus.chaos.customer first 172.20.2.1 8080
 
-``get`` and ``connect`` answer with one line of JSON. Standard library alone: it starts in a tenth of a second.
+All but ``serve`` answer with one line of JSON. Standard library alone: it starts in a tenth of a second.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import asyncio
 import errno
 import json
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
+from typing import cast
 
 TIMEOUT_S = 3.0
+FIRST_TIMEOUT_S = 30.0
 
 
 async def serve(bind: str, ports: Sequence[int], text: str) -> None:
@@ -39,6 +43,8 @@ async def serve(bind: str, ports: Sequence[int], text: str) -> None:
             writer.close()
 
     servers = [await asyncio.start_server(answer, bind, port) for port in ports]
+    loop = asyncio.get_running_loop()
+    await loop.create_datagram_endpoint(_Echo, local_addr=(bind, ports[0]))
     print("serving", flush=True)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -81,6 +87,35 @@ async def connect(host: str, port: int) -> dict[str, object]:
     return {"outcome": outcome, "ms": round((time.perf_counter() - started) * 1000, 2)}
 
 
+class _Echo(asyncio.DatagramProtocol):
+    """Sends every datagram back."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Answer."""
+        self._transport.sendto(data, addr)
+
+
+def first(host: str, port: int, timeout_s: float) -> dict[str, object]:
+    """Send a datagram every 5 ms until one comes back; when that was (UTC seconds). No route yet is no error."""
+    deadline = time.monotonic() + timeout_s
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+        line.settimeout(0.005)
+        while time.monotonic() < deadline:
+            try:
+                line.sendto(b"first", (host, port))
+                line.recv(64)
+                return {"ok": True, "at": time.time()}
+            except TimeoutError:
+                continue
+            except OSError:
+                time.sleep(0.005)
+    return {"ok": False, "at": time.time()}
+
+
 def _name(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "silent"
@@ -95,13 +130,16 @@ def main(argv: Sequence[str]) -> int:
     server.add_argument("--bind", required=True)
     server.add_argument("--ports", type=int, nargs="+", required=True)
     server.add_argument("--text", default="hello")
-    for verb in ("get", "connect"):
+    for verb in ("get", "connect", "first"):
         client = verbs.add_parser(verb)
         client.add_argument("host")
         client.add_argument("port", type=int)
     options = parser.parse_args(argv)
     if options.verb == "serve":
         asyncio.run(serve(options.bind, options.ports, options.text))
+        return 0
+    if options.verb == "first":
+        print(json.dumps(first(options.host, options.port, FIRST_TIMEOUT_S)))
         return 0
     work = get if options.verb == "get" else connect
     print(json.dumps(asyncio.run(work(options.host, options.port))))

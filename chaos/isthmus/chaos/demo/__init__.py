@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.chaos.demo.sabotage import KINDS
+from isthmus.deploy import kernel
 from isthmus.deploy.errors import DeployError
 from isthmus.deploy.lab.carrier import carrier
 from isthmus.deploy.lab.control import describe
@@ -27,6 +28,7 @@ from isthmus.deploy.world import world_command
 
 KEEP_POLL_S = 0.2
 LEAVE_S = 30.0
+INTERRUPTED = 130
 
 
 class DemoRefused(DeployError):
@@ -45,16 +47,17 @@ def run(
     base = home.new_base()
     options = json.dumps({"sabotage": sabotage, "keep": keep, "runtime": runtime})
     began = time.monotonic()
+    children: list[subprocess.Popen[bytes]] = []
+    told: list[int] = []
     try:
-        process = subprocess.Popen(
-            world_command([sys.executable, "-m", "isthmus.chaos.demo.inner", str(base), options]),
-            pass_fds=(lock,),
-            stdin=subprocess.DEVNULL,
-            start_new_session=keep,
-        )
-        home.write(describe("the demo", process.pid, base, carrier()))
-        with _signals_to(process):
+        with _signals_to(children, told):
+            process = _start(base, options, lock, keep=keep)
+            children.append(process)
+            if told:
+                process.terminate()
+            home.write(describe("the demo", process.pid, base, carrier()))
             code = _wait_kept(process, base) if keep else process.wait()
+        code = INTERRUPTED if told else code
         result = _result(base)
         if record is not None and result:
             record.write_text(json.dumps(result, indent=2) + "\n")
@@ -62,11 +65,25 @@ def run(
         left = [] if kept else _left_behind(base)
         return _verdict(code, result, left, time.monotonic() - began, kept)
     finally:
-        if not (keep and process.poll() is None):
+        if not (keep and children and children[0].poll() is None):
             shutil.rmtree(base, ignore_errors=True)
             with contextlib.suppress(OSError):
                 home.state_file.unlink()
         os.close(lock)
+
+
+def _start(base: Path, options: str, lock: int, *, keep: bool) -> subprocess.Popen[bytes]:
+    """The world with the demo in it, in a session of its own: ctrl-C is for us, and we pass on *one* signal (a second
+    one would cut the clean-up short). It dies with us, unless it is to be kept.
+    """
+    death = signal.SIGKILL
+    return subprocess.Popen(
+        world_command([sys.executable, "-m", "isthmus.chaos.demo.inner", str(base), options]),
+        pass_fds=(lock,),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=None if keep else lambda: kernel.set_parent_death_signal(death),
+    )
 
 
 def _wait_kept(process: subprocess.Popen[bytes], base: Path) -> int:
@@ -80,12 +97,14 @@ def _wait_kept(process: subprocess.Popen[bytes], base: Path) -> int:
 
 
 @contextlib.contextmanager
-def _signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Ctrl-C reaches the world by itself; a SIGTERM to us is passed on."""
+def _signals_to(children: list[subprocess.Popen[bytes]], told: list[int]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM are noted in ``told`` and end the world in order."""
 
     def pass_on(number: int, _: Any) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
+        told.append(number)
+        for process in children:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
 
     before = {n: signal.signal(n, pass_on) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -127,9 +146,9 @@ def _verdict(code: int, result: dict[str, Any], left: list[str], took_s: float, 
         )
     else:
         print(f"left behind: {', '.join(left) or 'nothing'}")
-    if code == 130:
+    if code == INTERRUPTED:
         print("demo: FAILED (interrupted)")
-        return 130
+        return INTERRUPTED
     if failed:
         print(f"demo: FAILED ({failed[0]['promise']}: {failed[0]['statement']})")
         return 1

@@ -263,8 +263,10 @@ async def farewell(stage: Stage) -> None:
     known = {instance_id(TENANT, "office", "fw")}
 
     async def clean() -> bool:
-        left = (await Node(None).run("ip", "netns", "list")).split()
-        return not [name for name in left if name.startswith(("v-", "i-", "vnf"))] and not known & {
+        left = [
+            name for name in (await Node(None).run("ip", "netns", "list")).split() if "@" in name
+        ]
+        return not left and not known & {
             key.rsplit("/", 1)[1]
             for key in await stage.peek(CUT_SITE, "dump")
             if "/runtime/" in key

@@ -133,8 +133,9 @@ async def _one_chain(stage: Stage, spec: dict[str, Any]) -> None:
             f"{refused['outcome']} after {refused['ms']} ms, although somebody listens there",
         )
         await _distance(stage, name, source, address, found["row"])
-        await _order(stage, spec, source, address)
-    await _counters(stage, spec)
+        where = await _instances(stage, spec, found["row"]["path"])
+        await _order(stage, spec, where, source, address)
+    await _counters(stage, spec, where)
 
 
 async def _distance(
@@ -153,24 +154,31 @@ async def _distance(
     )
 
 
-async def _instances(stage: Stage, spec: dict[str, Any]) -> dict[str, tuple[str, str]]:
+async def _instances(
+    stage: Stage, spec: dict[str, Any], path: list[str]
+) -> dict[str, tuple[str, str]]:
     """Site and namespace of the instance of each function, as the sites' own keys tell."""
     where: dict[str, tuple[str, str]] = {}
-    for site in stage.lab.spec.sites:
-        keys = await stage.peek(site.site, "dump")
+    for site in sorted({step.partition("/")[0] for step in path}):
+        keys = await stage.peek(site, "dump")
         for key, text in keys.items():
             if RUNTIME.parse(key) is None:
                 continue
             runtime = unseal(text.encode(), InstanceRuntime).body
             for function in spec["functions"]:
                 if runtime.instance == instance_id(TENANT, spec["chain"], function["name"]):
-                    where[function["name"]] = (site.site, runtime.netns)
+                    where[function["name"]] = (site, runtime.netns)
     return where
 
 
-async def _order(stage: Stage, spec: dict[str, Any], source: str, address: str) -> None:
+async def _order(
+    stage: Stage,
+    spec: dict[str, Any],
+    where: dict[str, tuple[str, str]],
+    source: str,
+    address: str,
+) -> None:
     """Each function sees the packet one hop older than the one before it."""
-    where = await _instances(stage, spec)
     declared = [function["name"] for function in spec["functions"]]
     ready = {name: asyncio.Event() for name in declared}
     watching = {
@@ -192,14 +200,14 @@ async def _order(stage: Stage, spec: dict[str, Any], source: str, address: str) 
     )
 
 
-async def _counters(stage: Stage, spec: dict[str, Any]) -> None:
+async def _counters(stage: Stage, spec: dict[str, Any], where: dict[str, tuple[str, str]]) -> None:
     """What each function counted, as read from its keys."""
-    where = await _instances(stage, spec)
     counted: dict[str, InstanceStats] = {}
 
     async def moved() -> bool:
+        dumps = {site: await stage.peek(site, "dump") for site in {s for s, _ in where.values()}}
         for name, (site, _) in where.items():
-            keys = await stage.peek(site, "dump")
+            keys = dumps[site]
             text = keys.get(VNF_STATS.key(instance=instance_id(TENANT, spec["chain"], name)))
             if text is not None:
                 counted[name] = unseal(text.encode(), InstanceStats).body
