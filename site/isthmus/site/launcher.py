@@ -81,6 +81,8 @@ class Launcher:
             await self._write(
                 context, runtime.model_copy(update={"phase": "lost", "error": reason})
             )
+            # Legs first: nothing passes a sandbox that nobody watches over any more.
+            await self.compute.remove_instance(desired.instance)
             self.shares.withdraw(desired.instance)
             await context.event("instance-lost", desired.instance, reason, "error")
             return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -182,6 +183,8 @@ class Agent:
     async def _run_kernel_vnf(self, folder: InstanceFolder) -> None:
         document = folder.document
         store = connect(folder.socket, chance=self._chance)
+        namespace = self._settings.netns_folder / (document.netns or document.instance)
+        held = _hold(namespace)
         try:
             client = VnfClient(
                 store,
@@ -194,7 +197,7 @@ class Agent:
                 settings=self._settings.client,
             )
             kernel = NamespaceKernel(
-                self._settings.netns_folder / (document.netns or document.instance),
+                namespace,
                 tools=self._tools,
                 threads=self._threads,
             )
@@ -210,6 +213,8 @@ class Agent:
                 settings=self._settings.vnf,
             ).run()
         finally:
+            if held is not None:
+                os.close(held)
             await store.aclose()
 
     def _complain(self, refused: dict[str, FolderRefused]) -> None:
@@ -219,3 +224,11 @@ class Agent:
             if self._complaints.get(name) != complaint:
                 _LOG.warning("instance folder not used: %s", complaint)
         self._complaints = now
+
+
+def _hold(namespace: Path) -> int | None:
+    """Keep a namespace alive while its function runs: a dying one drops its rules before its devices, and forwards."""
+    try:
+        return os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
 
 from isthmus.infrastructure.errors import BuildFailed, Refused, StaleIncarnation
+from isthmus.infrastructure.linux.holding import Holder
 from isthmus.infrastructure.linux.kernel import (
     instance_states,
     legs_of,
@@ -55,6 +56,7 @@ class LinuxCompute:
         self.settings = settings
         self._workers = asyncio.Semaphore(settings.workers)
         self._turns: dict[str, asyncio.Lock] = {}
+        self._holder = Holder(NETNS_DIR)
         self._processes = ProcessKeeper(settings.process_argv)
 
     async def ensure_instance(self, spec: InstanceSpec) -> InstanceState:
@@ -67,9 +69,12 @@ class LinuxCompute:
             try:
                 links = await self._links(node)
                 await self._clear_others(spec, links)
-                return await self._complete(spec, node, pairs, links)
+                state = await self._complete(spec, node, pairs, links)
             except VSwitchError as error:
                 raise BuildFailed(f"instance {spec.instance_id!r}: {error}") from error
+            self._holder.hold(spec.instance_id, state.netns)
+            self._holder.release(spec.instance_id, but=state.netns)
+            return state
 
     async def remove_instance(self, instance_id: str) -> None:
         """Take every life of the instance away, on every node of this scope."""
@@ -77,6 +82,7 @@ class LinuxCompute:
             states = [s for s in await self.list_instances() if s.instance_id == instance_id]
             for state in states:
                 await self._remove(Sandbox(instance_id, state.incarnation, state.node))
+            self._holder.release(instance_id)
         self._turns.pop(instance_id, None)
 
     async def list_instances(self) -> tuple[InstanceState, ...]:
@@ -85,6 +91,8 @@ class LinuxCompute:
         nodes = list(self.settings.nodes)
         found = await asyncio.gather(*(self._links(self.settings.node(node)) for node in nodes))
         states = instance_states(names, dict(zip(nodes, found, strict=True)), self.settings.scope)
+        for sandbox in names:
+            self._holder.hold(sandbox.instance_id, sandbox.netns(self.settings.scope))
         return tuple(self._with_process(state) for state in states)
 
     async def probe(self) -> Capability:
