@@ -48,16 +48,16 @@ def run(
     options = json.dumps({"sabotage": sabotage, "keep": keep, "runtime": runtime})
     began = time.monotonic()
     children: list[subprocess.Popen[bytes]] = []
-    told: list[int] = []
+    signals: list[int] = []
     try:
-        with _signals_to(children, told):
+        with _signals_to(children, signals):
             process = _start(base, options, lock, keep=keep)
             children.append(process)
-            if told:
+            if signals:
                 process.terminate()
             home.write(describe("the demo", process.pid, base, carrier()))
             code = _wait_kept(process, base) if keep else process.wait()
-        code = INTERRUPTED if told else code
+        code = INTERRUPTED if signals else code
         result = _result(base)
         if record is not None and result:
             record.write_text(json.dumps(result, indent=2) + "\n")

@@ -191,14 +191,17 @@ async def _converge(stage: Stage) -> None:
     began = time.monotonic()
     digests: dict[str, str] = {}
 
+    async def one(name: str, tier: str, side: str, peer: str) -> None:
+        digests[name] = (await stage.peek(tier, "digest", side, peer))["hex"]
+
     async def equal() -> bool:
-        for name, (tier, side, peer) in {
-            "milan sends": (CUT_SITE, "export", GLOBAL),
-            "global holds": (GLOBAL, "import", CUT_SITE),
-            "global sends": (GLOBAL, "export", CUT_SITE),
-            "milan holds": (CUT_SITE, "import", GLOBAL),
-        }.items():
-            digests[name] = (await stage.peek(tier, "digest", side, peer))["hex"]
+        # All four at once: a site's summary is renewed every few seconds, and they must be of one moment.
+        await asyncio.gather(
+            one("milan sends", CUT_SITE, "export", GLOBAL),
+            one("global holds", GLOBAL, "import", CUT_SITE),
+            one("global sends", GLOBAL, "export", CUT_SITE),
+            one("milan holds", CUT_SITE, "import", GLOBAL),
+        )
         return (
             digests["milan sends"] == digests["global holds"]
             and digests["global sends"] == digests["milan holds"]
