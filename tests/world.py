@@ -23,16 +23,23 @@ REPORTS_VARIABLE = "ISTHMUS_WORLD_REPORTS"
 MODULE_TIMEOUT_S = 900.0
 
 _modules: dict[Path, dict[str, list[pytest.TestReport]]] = {}
+"""By module, or by folder where one world serves a whole folder."""
+
 _complaints: dict[Path, str] = {}
 
 
-def run_item(item: pytest.Item) -> bool | None:
-    """Report the outcome of ``item`` from its module's world; None: we are inside, run it."""
-    if in_world():
+def run_item(item: pytest.Item, folder: Path | None = None) -> bool | None:
+    """Report the outcome of ``item`` from its module's world; None: we are inside, run it.
+
+    With ``folder`` all chosen tests below it share one world, which is theirs alone even when this
+    run is in a world already: a lab wants every name of a network namespace for itself.
+    """
+    if REPORTS_VARIABLE in os.environ if folder is not None else in_world():
         return None
-    if item.path not in _modules:
-        _modules[item.path] = _run_module(item)
-    reports = _modules[item.path].get(item.nodeid) or [_missing(item)]
+    share = folder or item.path
+    if share not in _modules:
+        _modules[share] = _run_module(item, share)
+    reports = _modules[share].get(item.nodeid) or [_missing(item, share)]
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
@@ -49,9 +56,9 @@ def write_report(config: pytest.Config, report: pytest.TestReport) -> None:
             file.write(json.dumps(data) + "\n")
 
 
-def _run_module(item: pytest.Item) -> dict[str, list[pytest.TestReport]]:
+def _run_module(item: pytest.Item, share: Path) -> dict[str, list[pytest.TestReport]]:
     config = item.config
-    chosen = [i.nodeid for i in item.session.items if i.path == item.path]
+    chosen = [i.nodeid for i in item.session.items if i.path.is_relative_to(share)]
     with tempfile.TemporaryDirectory(prefix="isthmus-world-") as folder:
         reports = Path(folder) / "reports"
         done = subprocess.run(
@@ -65,7 +72,7 @@ def _run_module(item: pytest.Item) -> dict[str, list[pytest.TestReport]]:
             check=False,
         )
         lines = reports.read_text().splitlines() if reports.exists() else []
-    _complaints[item.path] = f"exit {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
+    _complaints[share] = f"exit {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
     found: dict[str, list[pytest.TestReport]] = {}
     for line in lines:
         report = config.hook.pytest_report_from_serializable(config=config, data=json.loads(line))
@@ -73,13 +80,13 @@ def _run_module(item: pytest.Item) -> dict[str, list[pytest.TestReport]]:
     return found
 
 
-def _missing(item: pytest.Item) -> pytest.TestReport:
+def _missing(item: pytest.Item, share: Path) -> pytest.TestReport:
     """A test without a report did not pass: the world itself failed."""
     return pytest.TestReport(
         nodeid=item.nodeid,
         location=item.location,
-        keywords={name: 1 for name in item.keywords},
+        keywords=dict.fromkeys(item.keywords, 1),
         outcome="failed",
-        longrepr=f"the world gave no report: {_complaints[item.path]}",
+        longrepr=f"the world gave no report: {_complaints[share]}",
         when="call",
     )

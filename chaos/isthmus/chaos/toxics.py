@@ -1,4 +1,4 @@
-"""Faults of the control links, by toxiproxy: cut silently, heal, and read back what is really in force.
+"""Faults of the control links, by toxiproxy: cut silently, lose, reset, heal; what is really in force is read back.
 
 The client library is the named one (``toxiproxy-python``); it is synchronous, has no time-outs and swallows server
 errors (measured), so it lives behind this port, in a thread with a deadline, and every change is read back.
@@ -16,6 +16,7 @@ from toxiproxy import Toxiproxy
 
 TIMEOUT_S = 10.0
 Stream = Literal["upstream", "downstream"]
+BOTH: tuple[Stream, ...] = ("upstream", "downstream")
 T = TypeVar("T")
 
 
@@ -30,21 +31,35 @@ class Toxics:
     address: str
     _server: Any = field(default=None)
 
-    async def cut(
-        self, link: str, *, streams: tuple[Stream, ...] = ("upstream", "downstream")
-    ) -> None:
+    async def cut(self, link: str, *, streams: tuple[Stream, ...] = BOTH) -> None:
         """Nothing passes, nothing is lost: ``bandwidth`` 0 on the given directions. New connections hang, too."""
+        await self._add(link, "cut", "bandwidth", {"rate": 0}, streams)
+
+    async def lose(self, link: str, *, streams: tuple[Stream, ...] = BOTH) -> None:
+        """Everything is taken and thrown away, while both ends believe in their connection: ``timeout`` without end."""
+        await self._add(link, "lose", "timeout", {"timeout": 0}, streams)
+
+    async def reset(self, link: str) -> None:
+        """Each connection ends with a TCP reset at once, and each new one, until healed."""
+        await self._add(link, "reset", "reset_peer", {"timeout": 0}, ("downstream",))
+
+    async def _add(
+        self,
+        link: str,
+        name: str,
+        kind: str,
+        attributes: dict[str, int],
+        streams: tuple[Stream, ...],
+    ) -> None:
+        wanted = {f"{name}-{stream}": stream for stream in streams}
 
         def do(server: Any) -> None:
             proxy = self._proxy(server, link)
-            for stream in streams:
-                proxy.add_toxic(
-                    name=f"cut-{stream}", type="bandwidth", stream=stream, attributes={"rate": 0}
-                )
+            for full, stream in wanted.items():
+                proxy.add_toxic(name=full, type=kind, stream=stream, attributes=attributes)
 
         await self._do(do)
-        there = await self.in_force(link)
-        missing = {f"cut-{stream}" for stream in streams} - there
+        missing = wanted.keys() - await self.in_force(link)
         if missing:
             raise FaultNotInForce(
                 f"{link}: {', '.join(sorted(missing))} was not taken by the proxy"

@@ -32,6 +32,10 @@ class LabFiles:
         """Where a tier's API listens."""
         return self.path(tier, "api.sock")
 
+    def revocations(self, tier: str) -> Path:
+        """Where a tier's operator lists who is no longer trusted; no such file, nobody."""
+        return self.path(tier, "revocations.json")
+
     def log(self, tier: str, process: str) -> Path:
         """Where a process's output goes."""
         return self.base / "logs" / f"{tier}.{process}.log"

@@ -77,8 +77,17 @@ def host_lines(
     )
 
 
-def wan_rules() -> str:
-    """Only data wires between hosts are forwarded; only control links and their own console are heard."""
+def wan_rules(addresses: Addresses) -> str:
+    """Only data wires between hosts are forwarded; only the lab's console and each tier's own control link are heard.
+
+    A tier that could dial the proxy of another would not be cut off when its own is cut.
+    """
+    control = "\n".join(
+        f'  iifname "t{addresses.number(tier)}" ip daddr {addresses.wan(tier)} '
+        f"tcp dport {CONTROL_PORT} accept"
+        for tier in addresses.tiers
+        if tier != GLOBAL
+    )
     return f"""table inet lab {{
  chain forward {{ type filter hook forward priority 0; policy drop;
   ip saddr {HOSTS_NET} ip daddr {HOSTS_NET} udp dport {VXLAN_PORT} accept
@@ -88,7 +97,7 @@ def wan_rules() -> str:
   iifname "lab" accept
   ct state established,related accept
   ip protocol icmp accept
-  tcp dport {CONTROL_PORT} accept
+{control}
   udp dport {VXLAN_PORT} accept
  }}
 }}
@@ -140,7 +149,7 @@ async def build(spec: LabSpec) -> Addresses:
     wan = Node(WAN)
     await wan.ip(wan_lines(addresses))
     await _forward(wan)
-    await wan.nft(wan_rules())
+    await wan.nft(wan_rules(addresses))
     return addresses
 
 
