@@ -94,7 +94,7 @@ class Compiled:
             ints(no_cells),
             ints([0] * len(self.site_names)),
             floats(no_labels),
-            *(ints(no_labels) for _ in range(6)),
+            *(ints(no_labels) for _ in range(7)),
             ints(no_cells),
             ints(no_cells),
             ints([0] * (stages + 1)),

@@ -99,6 +99,13 @@ def refuse(
     )
 
 
+def unasked(chain: ChainDemand, found: Found, *, undecided: bool) -> Refusal:
+    """The bare verdict, for callers that did not ask why."""
+    kind: RefusalKind = "undecided" if undecided else "residual"
+    text = "no place now (the reason was not asked for)"
+    return Refusal(chain.id, kind, "work" if undecided else "route", text, work=found.work)
+
+
 def _undecided(usage: Usage, chain: ChainDemand, found: Found) -> Refusal:
     return Refusal(
         chain.id,
@@ -309,7 +316,7 @@ def runner_up(
         others = (function.allowed_sites or everywhere) - {site}
         moved = replace(function, allowed_sites=others)
         functions = (*chain.functions[:i], moved, *chain.functions[i + 1 :])
-        found = place(usage, replace(chain, functions=functions), work=work, reasons=False)
+        found = place(usage, replace(chain, functions=functions), work=work, proof=False)
         if isinstance(found, Placement) and (best is None or found.cost < best.cost):
             best = found
     return best

@@ -72,6 +72,9 @@ def no_worse_history(
     graph: Any, state: Any, query: Any, scratch: Any, a: int, b: int, layer: int
 ) -> bool:
     """Whether whatever label ``b`` may still do, label ``a`` may do as well (same layer, site)."""
+    tight = scratch.label_tight[a]
+    if tight == 0 and query.apart_count == 0 and query.together_count == 0:
+        return True
     at_a, at_b = scratch.sites_a, scratch.sites_b
     label_sites(graph, scratch, a, at_a)
     label_sites(graph, scratch, b, at_b)
@@ -83,7 +86,7 @@ def no_worse_history(
         i = query.together[2 * p]
         if i < layer and query.together[2 * p + 1] >= layer and at_a[i] != at_b[i]:
             return False
-    if layer < query.stages:
+    if tight >= 2 and layer < query.stages:
         for i in range(layer):
             for r in range(graph.resources):
                 if state.site_room[r * graph.sites + at_a[i]] >= query.demand_sum[r]:
@@ -96,7 +99,7 @@ def no_worse_history(
                         more -= query.demand[j * graph.resources + r]
                 if more > 0:
                     return False
-    label = a
+    label = a if tight % 2 == 1 else NONE
     while label >= 0:
         arc = scratch.label_via[label]
         if arc >= 0 and state.link_room[arc] < query.bandwidth_sum:
@@ -116,6 +119,25 @@ def lower_bound(scratch: Any, budget: float, factor: float, here: int, latency: 
         if mixed > bound:
             bound = mixed
     return bound
+
+
+@jit
+def tightness(
+    graph: Any, state: Any, query: Any, scratch: Any, here: int, parent: int, via: int
+) -> int:
+    """Whether a walk so far uses a link (1) or site (2) that may not hold the chain twice."""
+    tight = 0
+    if parent >= 0:
+        tight = scratch.label_tight[parent]
+    if via >= 0:
+        if tight % 2 == 0 and state.link_room[via] < query.bandwidth_sum:
+            tight += 1
+    elif via == PLACE and tight < 2:
+        v = here % graph.sites
+        for r in range(graph.resources):
+            if tight < 2 and state.site_room[r * graph.sites + v] < query.demand_sum[r]:
+                tight += 2
+    return int(tight)
 
 
 @jit
@@ -139,6 +161,7 @@ def add_label(
     scratch.label_parent[count] = parent
     scratch.label_via[count] = via
     scratch.label_dead[count] = 0
+    scratch.label_tight[count] = tightness(graph, state, query, scratch, here, parent, via)
     other = scratch.first_label[here]
     while other >= 0:
         if scratch.label_dead[other] == 0:

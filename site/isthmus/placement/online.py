@@ -50,12 +50,14 @@ def place(
     gap: float = 0.0,
     max_cost: float | None = None,
     reasons: bool = True,
+    proof: bool = True,
 ) -> Placement | Refusal:
     """The cheapest placement of ``chain`` beside what ``usage`` holds, or why there is none.
 
     Nothing is reserved: call ``usage.apply(chain, placement)`` to commit. ``gap`` (share of the
     cost) lets a search stop early; ``max_cost`` refuses what would cost more; ``reasons=False``
-    skips the table and the relaxations of a refusal when only the verdict matters.
+    skips the table and the relaxations of a refusal, ``proof=False`` everything but the verdict
+    that there is no place *now* (for searches that try many).
     """
     from isthmus.placement import explain
 
@@ -65,6 +67,8 @@ def place(
     found = search(usage, compiled_chain, usage.state, work=work, gap=gap)
     kernel = usage.compiled.kernel
     if found.status not in (kernel.OPTIMAL, kernel.WITHIN_GAP):
+        if not proof:
+            return explain.unasked(chain, found, undecided=found.status == kernel.UNDECIDED)
         return explain.refuse(usage, compiled_chain, found, work=work, reasons=reasons)
     if max_cost is not None and found.bound > max_cost:
         return explain.too_dear(usage, chain, found, max_cost)

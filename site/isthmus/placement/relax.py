@@ -32,7 +32,7 @@ def relaxations(usage: Usage, chain: ChainDemand, *, work: int) -> tuple[Relaxat
 def _fits(usage: Usage, chain: ChainDemand, work: int) -> Placement | None:
     from isthmus.placement.online import place
 
-    answer = place(usage, replace(chain, backup=False), work=work, reasons=False)
+    answer = place(usage, replace(chain, backup=False), work=work, reasons=False, proof=False)
     return answer if isinstance(answer, Placement) else None
 
 
@@ -58,7 +58,19 @@ def _latency(usage: Usage, chain: ChainDemand, work: int) -> Iterator[Relaxation
 
 
 def _room(usage: Usage, chain: ChainDemand, work: int) -> Iterator[Relaxation]:
-    """Granted all room that is up, which walk lacks least, and what exactly?"""
+    """What exactly does the walk lack that lacks least?"""
+    wanted = least_overbooked(usage, chain, work=work)
+    if wanted is None:
+        return
+    changes, size = shortage(usage, chain, wanted)
+    if not changes or _fits(_with_room(usage, changes), chain, work) is None:
+        return
+    text = ", ".join(f"{c.amount} {c.unit} more {c.what}" for c in changes)
+    yield Relaxation("room", text, tuple(changes), size)
+
+
+def least_overbooked(usage: Usage, chain: ChainDemand, *, work: int) -> Placement | None:
+    """Granted all room that is up, the walk that lacks least of what it asks for."""
     from isthmus.placement.online import search, to_placement
 
     compiled = compile_chain(usage.compiled, chain)
@@ -66,13 +78,8 @@ def _room(usage: Usage, chain: ChainDemand, work: int) -> Iterator[Relaxation]:
     found = search(usage, compiled, state, work=work, priced=True)
     kernel = usage.compiled.kernel
     if found.status not in (kernel.OPTIMAL, kernel.WITHIN_GAP):
-        return
-    wanted = to_placement(usage, chain, compiled.stages, found)
-    changes, size = _shortage(usage, chain, wanted)
-    if not changes or _fits(_with_room(usage, changes), chain, work) is None:
-        return
-    text = ", ".join(f"{c.amount} {c.unit} more {c.what}" for c in changes)
-    yield Relaxation("room", text, tuple(changes), size)
+        return None
+    return to_placement(usage, chain, compiled.stages, found)
 
 
 def _granted(usage: Usage, compiled: CompiledChain) -> Any:
@@ -102,7 +109,7 @@ def _granted(usage: Usage, compiled: CompiledChain) -> Any:
     )
 
 
-def _shortage(usage: Usage, chain: ChainDemand, wanted: Placement) -> tuple[list[Change], float]:
+def shortage(usage: Usage, chain: ChainDemand, wanted: Placement) -> tuple[list[Change], float]:
     """What a placement lacks, summed per site and link, and its size relative to the demand."""
     on_site: Counter[tuple[str, str]] = Counter()
     on_link: Counter[str] = Counter()

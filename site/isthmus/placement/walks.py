@@ -81,6 +81,7 @@ class Scratch(NamedTuple):
     label_via: Any
     label_next: Any
     label_dead: Any
+    label_tight: Any  # 1 when the walk uses a link, 2 a site, too small for the chain twice
     steps: Any
     best_steps: Any
     sites_a: Any
