@@ -36,6 +36,9 @@ from isthmus.kv.port import Event, WatchBatch
 from isthmus.kv.ranges import KeyRange
 from isthmus.kv.translate import from_cancel_reason
 
+_LONGEST_BEAT = 1.5
+"""Times the heartbeat: what one beat may add to a silence."""
+
 _PROGRESS = wire.WatchRequest(progress_request=wire.WatchProgressRequest())
 
 
@@ -205,20 +208,18 @@ class _Stream:
         self._range = range_
         self._call: Any = None
         self._watchdog: asyncio.Task[None] | None = None
-        self._heard_s = 0.0
+        self._heard = True  # since the watchdog looked
         self._awaited = False  # only a read that waits can tell silence from a slow consumer
         self._silent = False
 
     async def open(self, create: wire.WatchRequest) -> None:
-        loop = asyncio.get_running_loop()
-        self._heard_s = loop.time()
         self._call = self._calls.stream_both(methods.WATCH)
-        self._watchdog = loop.create_task(self._watch_over(self._call, create), name=self._what)
+        watching_over = self._watch_over(self._call, create)
+        self._watchdog = asyncio.create_task(watching_over, name=self._what)
 
     async def read(self) -> wire.WatchResponse:
         """The next message; Unavailable when the stream was lost, refused or silent."""
-        self._heard_s = asyncio.get_running_loop().time()
-        self._awaited = True
+        self._heard = self._awaited = True
         try:
             message = await self._call.read()
         except grpc.aio.AioRpcError as error:
@@ -232,6 +233,7 @@ class _Stream:
             raise
         finally:
             self._awaited = False
+            self._heard = True
         if message is END_OF_STREAM:
             raise Unavailable(f"{self._what}: the stream ended")
         response: wire.WatchResponse = message
@@ -241,23 +243,30 @@ class _Stream:
         return self._calls.translated(error, what=self._what, writes=False, range_=self._range)
 
     async def _watch_over(self, call: Any, create: wire.WatchRequest) -> None:
-        """Write the request, then ask for a sign of life in silence and cut a stream that has none."""
+        """Write the request, then ask for a sign of life in silence and cut a stream that has none.
+
+        Silence is counted in beats that came on time: a process that was itself stopped or starved
+        for long finds one long beat, not a dead server.
+        """
         settings = self._calls.settings
         loop = asyncio.get_running_loop()
-        pending: asyncio.Task[None] | None = loop.create_task(_write(call, create))
+        pending = loop.create_task(_write(call, create))
+        silent_s, looked_s = 0.0, loop.time()
         try:
-            while True:
+            while silent_s < settings.silence_s:
                 await asyncio.sleep(settings.heartbeat_s)
-                silent_s = loop.time() - self._heard_s if self._awaited else 0.0
-                if silent_s >= settings.silence_s:
-                    self._silent = True
-                    call.cancel()
-                    return
-                if silent_s >= settings.heartbeat_s and (pending is None or pending.done()):
-                    pending = loop.create_task(_write(call, _PROGRESS))
+                beat_s, looked_s = loop.time() - looked_s, loop.time()
+                if self._heard or not self._awaited:
+                    silent_s = 0.0
+                else:
+                    silent_s += min(beat_s, settings.heartbeat_s * _LONGEST_BEAT)
+                    if pending.done():
+                        pending = loop.create_task(_write(call, _PROGRESS))
+                self._heard = False
+            self._silent = True
+            call.cancel()
         finally:
-            if pending is not None:
-                pending.cancel()
+            pending.cancel()
 
     def close(self) -> None:
         if self._watchdog is not None:

@@ -130,9 +130,22 @@ class EtcdServer:
 
         _: bool = await eventually(refused, f"port {self.port} is closed")
 
-    def signal(self, number: signal.Signals) -> None:
+    async def freeze(self) -> None:
+        """SIGSTOP, and wait until every thread stands still."""
         assert self.process is not None
-        self.process.send_signal(number)
+        self.process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.process.pid}/task")
+
+        def stopped() -> bool:
+            states = [(task / "stat").read_text().rsplit(")", 1)[1] for task in tasks.iterdir()]
+            return all(state.split()[0] == "T" for state in states)
+
+        await eventually(stopped, "etcd stands still")
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""

@@ -7,7 +7,6 @@ said.
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -151,10 +150,10 @@ async def test_reads_go_round_a_stopped_member(cluster: Cluster) -> None:
         await store.put("a/1", b"")
         leader = await cluster.leader()
         follower = next(member for member in cluster.members if member is not leader)
-        follower.signal(signal.SIGSTOP)
+        await follower.freeze()
         for _ in range(9):
             assert await store.get("a/1", timeout_s=8) is not None
-        follower.signal(signal.SIGCONT)
+        follower.thaw()
 
 
 async def test_a_lone_member_refuses_instead_of_inventing(cluster: Cluster) -> None:
@@ -176,11 +175,11 @@ async def test_a_member_that_lags_is_not_taken_for_a_restored_store(cluster: Clu
     async with EtcdStore.connect(cluster.settings()) as store:
         leader = await cluster.leader()
         lagging = next(member for member in cluster.members if member is not leader)
-        lagging.signal(signal.SIGSTOP)
+        await lagging.freeze()
         for number in range(50):
             await put_until_stored(store, f"a/{number}")
         revision = (await store.snapshot("a/")).revision
-        lagging.signal(signal.SIGCONT)
+        lagging.thaw()
         only = EtcdStore.connect(cluster.settings().only(lagging.endpoint))
         async with only:
             watch = only.watch("a/", start_revision=revision + 1)
