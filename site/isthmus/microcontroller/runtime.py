@@ -26,6 +26,8 @@ from isthmus.microcontroller.leadership import LeadershipSettings, lead
 from isthmus.microcontroller.queue import WorkQueue
 from isthmus.microcontroller.state import State
 from isthmus.microcontroller.writer import Fence, Writer
+from isthmus.policy.errors import KeyRefused
+from isthmus.policy.keys import check_key
 
 log = logging.getLogger("isthmus.microcontroller")
 
@@ -132,8 +134,11 @@ class Runner:
     def _note(self, queue: WorkQueue, key: str) -> None:
         """Queue what ``key`` concerns; a key that a controller cannot read is its neighbour's mistake, not its end."""
         try:
+            check_key(key)
             for item in self.controller.items_for(key):
                 queue.add(item)
+        except KeyRefused as error:
+            log.debug("%s: left out: %s", self.controller.component, error)
         except Exception as error:
             self.health.failed(key, error)
             log.warning("%s: key %.200r: %s", self.controller.component, key, error)

@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 from isthmus.contract import Body, ContractError, Envelope, Family, unseal
 from isthmus.kv.port import Entry
+from isthmus.policy.errors import KeyRefused
+from isthmus.policy.keys import check_key
 
 B = TypeVar("B", bound=Body)
 
@@ -144,8 +146,9 @@ class State:
         if cached is not None and cached[0] == entry.mod_revision:
             return cached[1]
         try:
+            check_key(entry.key)
             envelope = unseal(entry.value, model)
-        except ContractError as error:
+        except (ContractError, KeyRefused) as error:
             self.refused[entry.key] = str(error)
             return None
         self.refused.pop(entry.key, None)

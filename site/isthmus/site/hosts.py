@@ -63,8 +63,8 @@ def demand(
     return ChainDemand(
         id=f"{segment.tenant}/{segment.chain}",
         functions=tuple(_function(function) for function in segment.functions),
-        ingress=_terminal_hosts(segment.left, inventories),
-        egress=_terminal_hosts(segment.right, inventories),
+        ingress=terminal_hosts(segment.left, inventories),
+        egress=terminal_hosts(segment.right, inventories),
         bandwidth_kbps=(segment.bandwidth_kbps,) * (len(segment.functions) + 1),
         priority=float(segment.priority),
         affinity=_pairs(segment.affinity, names),
@@ -160,7 +160,8 @@ def _pairs(pairs: Iterable[tuple[str, str]], names: Sequence[str]) -> tuple[tupl
     return tuple((names.index(a), names.index(b)) for a, b in pairs if a in names and b in names)
 
 
-def _terminal_hosts(terminal: Terminal, inventories: Sequence[HostInventory]) -> tuple[str, ...]:
+def terminal_hosts(terminal: Terminal, inventories: Sequence[HostInventory]) -> tuple[str, ...]:
+    """Hosts with a data plane where a segment may begin or end like this."""
     able = [h for h in inventories if h.dataplane != "none"]
     if terminal.kind == "attachment":
         able = [h for h in able if terminal.name in h.attachments]

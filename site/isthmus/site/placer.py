@@ -107,24 +107,22 @@ class Placer:
         inventories: list[HostInventory],
         current: ChainPlan | None,
     ) -> Placement | Refusal:
-        wanted = hosts.demand(segment, inventories, current)
-        for name, terminal, choice in (
-            ("ingress", segment.left, wanted.ingress),
-            ("egress", segment.right, wanted.egress),
-        ):
-            if not choice:
+        item = chain_item(segment.tenant, segment.chain)
+        for name, terminal in (("ingress", segment.left), ("egress", segment.right)):
+            if not hosts.terminal_hosts(terminal, inventories):
                 return Refusal(
-                    chain=wanted.id,
+                    chain=item,
                     kind="residual",
                     constraint="sites",
                     text=f"no living host delivers {name} {terminal.kind} {terminal.name!r}"
                     + hosts.without_data_plane(inventories),
                 )
+        wanted = hosts.demand(segment, inventories, current)
         usage = Usage(hosts.network(inventories))
         for known in context.state.items(PLANS):
             tenant, chain = known.variables["tenant"], known.variables["chain"]
             other = context.state.get(SPECS, tenant=tenant, chain=chain)
-            if other is None or chain_item(tenant, chain) == wanted.id:
+            if other is None or chain_item(tenant, chain) == item:
                 continue
             self._charge(usage, other.segment, known.envelope.body, inventories)
         return place(usage, wanted)
@@ -139,6 +137,8 @@ class Placer:
             return
         if any(end.host not in alive for hop in plan.hops for end in (hop.left, hop.right)):
             return
+        if not all(hosts.terminal_hosts(t, inventories) for t in (segment.left, segment.right)):
+            return  # its circuit is gone: it holds nothing that others could not have
         usage.apply(hosts.demand(segment, inventories, plan), hosts.placed(segment, plan))
 
     def _inventories(self, context: Context) -> list[HostInventory]:

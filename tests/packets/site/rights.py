@@ -1,6 +1,6 @@
 """``python -m tests.packets.site.rights BASE SPEC``, run inside the site: what the store lets each component do.
 
-The answer is JSON. Each question is a transaction whose condition is never true: the store checks the right and changes nothing.
+The answer is JSON. Each question is a transaction whose condition is never true: the right is checked, nothing changes.
 """
 
 from __future__ import annotations

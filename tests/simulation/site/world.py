@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tests.support import eventually
 
-from isthmus.contract import Body, Stamp, seal, unseal
+from isthmus.contract import Body, ContractError, Stamp, seal, unseal
 from isthmus.contract.chain import ChainRequest, ChainSpec, ChainStatus, FunctionSpec
 from isthmus.contract.families import APPLIED, CONFIG, REQUESTS, RUNTIME, STATE, STATUS
 from isthmus.contract.instance import Applied, InstanceConfig, InstanceRuntime, InstanceState
@@ -20,6 +20,7 @@ from isthmus.contract.roles import Role
 from isthmus.functions import catalog_entries, shipped
 from isthmus.infrastructure.hollow import HollowCompute, HollowFabric
 from isthmus.kv.memory import MemoryStore
+from isthmus.kv.port import KeyValueStore
 from isthmus.microcontroller import Microcontroller, Runner
 from isthmus.site.chaining import Chaining
 from isthmus.site.configurator import Configurator
@@ -163,11 +164,16 @@ class HollowSite:
             self.start_one(controller)
         self.tasks["agent"] = asyncio.create_task(pretend_agent(self.store))
 
-    def start_one(self, controller: Microcontroller) -> None:
-        """Run one controller."""
-        runner = Runner(controller, self.store, origin=f"test/{controller.component}")
+    def start_one(self, controller: Microcontroller, store: KeyValueStore | None = None) -> None:
+        """Run one controller, perhaps on a store of its own."""
+        runner = Runner(controller, store or self.store, origin=f"test/{controller.component}")
         self.runners[controller.component] = runner
         self.tasks[controller.component] = asyncio.create_task(runner.run())
+
+    def start_component(self, component: str, store: KeyValueStore | None = None) -> None:
+        """Run one controller by its name."""
+        controllers = {controller.component: controller for controller in self.controllers()}
+        self.start_one(controllers[component], store)
 
     async def kill(self, component: str) -> None:
         """End a controller without any goodbye (its lease stays until it runs out)."""
@@ -194,6 +200,14 @@ class HollowSite:
         """The report of a chain."""
         entry = await self.store.get(STATUS.key(tenant=tenant, chain=chain))
         return None if entry is None else unseal(entry.value, ChainStatus).body
+
+    async def until_ready(self) -> None:
+        """Wait until every controller is synced and leads."""
+
+        def ready() -> bool:
+            return all(runner.health.ready for runner in self.runners.values())
+
+        await eventually(ready, "every controller is ready")
 
     async def until(self, tenant: str, chain: str, phase: str) -> ChainStatus:
         """Wait until the report says ``phase``."""
@@ -228,7 +242,10 @@ async def pretend_agent(store: MemoryStore) -> None:
             where = RUNTIME.parse(key)
             if where is None:
                 continue
-            runtime = unseal(entry.value, InstanceRuntime).body
+            try:
+                runtime = unseal(entry.value, InstanceRuntime).body
+            except ContractError:
+                continue
             config = entries.get(CONFIG.key(owner="configurator", instance=runtime.instance))
             if config is None or runtime.phase != "running":
                 continue
