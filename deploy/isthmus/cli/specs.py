@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from isthmus.cli.spec_nodes import Document, YamlRefused, documents
 from isthmus.contract.chain import ChainSpec
-from isthmus.contract.problems import Path, Problem, extras, field_text, refusals
+from isthmus.contract.problems import Path, Problem, field_text, refusals
 from isthmus.identity.text import visible
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -101,11 +101,9 @@ def _document(
         errors.append(SpecError(name, document.line, "", "", message, fix))
         return
     try:
-        spec = ChainSpec.model_validate_json(json.dumps(document.value), strict=True)
-        found = extras(spec)
+        spec = ChainSpec.written(json.dumps(document.value))
     except ValidationError as error:
         found = refusals(error, ChainSpec)
-    if found:
         errors.extend(_located(problem, document, name) for problem in found)
         return
     specs.append(LoadedSpec(spec, name, document.line, document.lines))

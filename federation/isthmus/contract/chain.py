@@ -3,14 +3,19 @@
 A :class:`ChainSpec` is what a person writes. The tier that admits it turns it into a :class:`Segment` per site:
 an ordered run of functions between two terminals, each an attachment of a customer or a wire to another site. A
 site never learns more of a chain than its own segment.
+
+The same models are read in two ways. A *stored* value may come from a newer writer, so fields that this reader does
+not know are carried along at every depth (R11): that is what the models do by themselves. What a *person* writes may
+be misspelt, so there unknown fields are refused at every depth: that is :meth:`ChainSpec.written`. A model that
+refused by itself would make every stored request of a newer version unreadable to an older intake.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from isthmus.contract.envelope import Body
 
@@ -38,8 +43,6 @@ class Resources(Body):
 class FunctionSpec(Body):
     """One network function of a chain. ``config`` is opaque to the manager (R36); its VNF type's schema checks it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: Name
     type: Name
     version: Name = "1"
@@ -50,16 +53,12 @@ class FunctionSpec(Body):
 class Endpoint(Body):
     """Where a chain begins or ends: an attachment circuit at a site (``site`` empty: the site that is asked)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     site: Name | None = None
     attachment: Name
 
 
 class Constraints(Body):
     """Where the functions may be. Empty lists mean: anywhere. Pairs name functions of the chain."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sites: tuple[Name, ...] = ()
     countries: tuple[Name, ...] = ()
@@ -69,9 +68,7 @@ class Constraints(Body):
 
 
 class ChainSpec(Body):
-    """A chain as a person declares it; YAML or JSON, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """A chain as a person declares it; read a person's text with :meth:`written`."""
 
     tenant: Name
     chain: Name
@@ -83,6 +80,14 @@ class ChainSpec(Body):
     priority: int = Field(default=1, ge=0, le=1_000)
     partition: Partition = Partition.AUTONOMOUS
     constraints: Constraints = Constraints()
+
+    @classmethod
+    def written(cls, text: str) -> Self:
+        """The chain in a person's JSON ``text``: strict types, unknown fields refused at every depth.
+
+        Raises pydantic's ValidationError; :func:`isthmus.contract.problems.refusals` puts it in words.
+        """
+        return cls.model_validate_json(text, strict=True, extra="forbid")
 
     @model_validator(mode="after")
     def _consistent(self) -> ChainSpec:

@@ -3,13 +3,16 @@
 A reader must be able to tell, from one value alone, which schema it has, who wrote it in which life of which
 process, under which leadership epoch, for which request, when, and until when it may be believed. Readers of schema
 ``n`` accept ``n-1``; fields a reader does not know survive a round trip, both in the envelope and in the body.
+
+Versions are additive: version ``n`` of a model is ``n-1`` plus fields that have defaults, so a reader of ``n-1`` can
+carry a value of ``n``, too. That makes upgrades rolling in both orders. Two versions apart is refused: nobody tests it.
 """
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +26,9 @@ class Body(BaseModel):
     """Base of every body: immutable, and what it does not know it carries along unchanged (R11)."""
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    """Rises when fields are added; readers take one more and one less."""
 
 
 B = TypeVar("B", bound=Body)
@@ -79,14 +85,14 @@ def seal(
     ttl_s: float = 0.0,
     trace_id: str = "",
     idempotency_key: str = "",
-    version: int = 1,
+    version: int | None = None,
 ) -> bytes:
     """The stored bytes of ``body``: canonical JSON (sorted keys, no spaces), so that equal facts are equal bytes.
 
     Raises ValueRefused when the result is over VALUE_LIMIT_BYTES.
     """
     document = {
-        "schema": f"{type(body).__name__}/{version}",
+        "schema": f"{type(body).__name__}/{version or body.SCHEMA_VERSION}",
         "generation": generation,
         "origin": stamp.origin,
         "incarnation": stamp.incarnation,
@@ -101,7 +107,7 @@ def seal(
     if len(data) > VALUE_LIMIT_BYTES:
         raise ValueRefused(
             f"value of {type(body).__name__} is {len(data)} bytes, the limit is {VALUE_LIMIT_BYTES}: "
-            "store the data in an object store and write a pointer (R41)"
+            "store the data in an object store and write a pointer (R41; isthmus.contract.pointer)"
         )
     return data
 
@@ -115,14 +121,32 @@ def unseal(data: bytes, model: type[B]) -> Envelope[B]:
         raise ValueRefused(f"value of {len(data)} bytes is over the limit of {VALUE_LIMIT_BYTES}")
     raw = _parse(data)
     name = str(raw.get("schema", ""))
-    if name.partition("/")[0] != model.__name__:
-        raise ValueRefused(f"schema {name[:80]!r} where {model.__name__} is expected")
+    _check_schema(name, model)
     try:
         return Envelope[model].model_validate(raw)  # type: ignore[valid-type]
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueRefused(f"{name}: field {where}: {first['msg']}") from None
+
+
+def schema_name(schema: str) -> tuple[str, int]:
+    """``ChainPlan/1`` as name and version; raises ValueRefused."""
+    name, slash, version = schema.partition("/")
+    if not name or not slash or not version.isascii() or not version.isdigit() or version[0] == "0":
+        raise ValueRefused(f"schema {schema[:80]!r} is not name/version, such as ChainPlan/1")
+    return name, int(version[:9])
+
+
+def _check_schema(schema: str, model: type[Body]) -> None:
+    name, version = schema_name(schema)
+    if name != model.__name__:
+        raise ValueRefused(f"schema {schema[:80]!r} where {model.__name__} is expected")
+    if abs(version - model.SCHEMA_VERSION) > 1:
+        raise ValueRefused(
+            f"schema {schema[:80]!r}: this reader knows version {model.SCHEMA_VERSION} and takes one "
+            "more or one less; upgrade one version at a time"
+        )
 
 
 def _parse(data: bytes) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 ContractError
 |-- ValueRefused      a value is too large, no JSON, of another schema, or a field is wrong
+|-- PointerRefused    a pointer, or the data behind it, is not what it must be; the blob store is full
 |-- KeyUnknown        no family of this tier has such a key
 `-- ComponentUnknown  no family names this component as writer or reader
 """
@@ -15,6 +16,10 @@ class ContractError(Exception):
 
 class ValueRefused(ContractError):
     """The value does not keep the contract; the message names the schema and the field."""
+
+
+class PointerRefused(ContractError):
+    """A pointer cannot be followed, or what lies there is not what it says."""
 
 
 class KeyUnknown(ContractError):

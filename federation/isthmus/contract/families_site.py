@@ -78,7 +78,6 @@ DESIRED = Family(
     (
         "launcher.{host}",
         "chaining.{host}",
-        "agent.{host}",
         "configurator",
         "credentials",
         "healer",

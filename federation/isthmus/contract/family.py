@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from isthmus.contract.envelope import Body
+from isthmus.contract.envelope import VALUE_LIMIT_BYTES, Body
 from isthmus.contract.errors import KeyUnknown
 from isthmus.policy.keys import ROOT, check_segment
 
@@ -31,7 +31,8 @@ class Tier(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Family:
     """``pattern`` is relative to the root; ``writer`` and ``readers`` name components (templates over the pattern's
-    variables); ``retention`` says who removes old keys. ``tail`` families end in an open sub-tree."""
+    variables); ``retention`` says who removes old keys. ``tail`` families end in an open sub-tree; ``limit_bytes`` is
+    the size cap of one value."""
 
     name: str
     tier: Tier
@@ -42,6 +43,7 @@ class Family:
     doc: str
     crosses: str = "no"
     retention: str = "writer"
+    limit_bytes: int = VALUE_LIMIT_BYTES
 
     @property
     def tail(self) -> bool:

@@ -73,22 +73,6 @@ def refusals(error: ValidationError, model: type[BaseModel]) -> tuple[Problem, .
     return tuple(problem for problem in found if not _follows(problem, found))
 
 
-def extras(instance: BaseModel, path: Path = ()) -> tuple[Problem, ...]:
-    """Fields that a person wrote and no model knows. Bodies carry such fields along (R11), so that newer writers are
-    understood; in a spec that a person types they are spelling mistakes."""
-    found = [
-        _unknown((*path, name), value, type(instance))
-        for name, value in (instance.model_extra or {}).items()
-    ]
-    for name in type(instance).model_fields:
-        value = getattr(instance, name)
-        items = enumerate(value) if isinstance(value, tuple) else ((None, value),)
-        for index, item in items:
-            if isinstance(item, BaseModel):
-                found += extras(item, (*path, name) if index is None else (*path, name, index))
-    return tuple(found)
-
-
 def _follows(problem: Problem, found: list[Problem]) -> bool:
     """A list whose items were refused is then called too short: only the items are the mistake."""
     depth = len(problem.path)

@@ -65,6 +65,12 @@ def role(tier: Tier, component: str) -> Role:
     return Role(component, _grants(writes, reads), root=component in ROOT_COMPONENTS)
 
 
+def shadow_role(tier: Tier, component: str) -> Role:
+    """The rights of a second implementation that runs in shadow (R9): whatever ``component`` sees, and no write."""
+    grants = tuple(Grant(Access.READ, grant.target) for grant in role(tier, component).grants)
+    return Role(f"shadow.{component}", grants)
+
+
 def instance_role(instance: str, *, owner: str = "configurator") -> Role:
     """The rights of one VNF instance: its own sub-tree to write, its configuration and owner to read (R24, R25)."""
     own = APPLIED.prefix(instance=instance).rsplit("/", 1)[0] + "/"

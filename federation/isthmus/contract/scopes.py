@@ -2,13 +2,24 @@
 
 A site exports its summary and what concerns one peer; a global tier exports one site's outbox. Either side knows
 both lists and checks each key against them by itself, so each end alone is sufficient (G8).
+
+Nothing is listed here twice: a family whose ``crosses`` begins with ``up`` or ``down`` crosses. Where its pattern has
+a pair ``<literal>/{peer}`` (``outbox/{site}/``, ``summary/peers/{peer}/``), the pair says for whom it is and stays at
+home; what is before and behind it is the relative key under which the fact travels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from isthmus.contract.families import FAMILIES
+from isthmus.contract.family import Family, Tier
 from isthmus.policy.keys import ROOT, check_segment
+
+ADDRESSEES = ("peer", "site")
+"""Variables that name the store a fact is meant for."""
+_DIRECTION = {Tier.SITE: "up", Tier.GLOBAL: "down"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,29 +30,82 @@ class ExportRoot:
     relative: str
 
 
+def crosses(family: Family) -> bool:
+    """Does the family leave the stores of its tier?"""
+    return family.crosses.partition(",")[0] == _DIRECTION[family.tier]
+
+
+def relative_pattern(family: Family) -> str:
+    """The pattern under which a family that crosses travels: ``summary/peers/{peer}/wires/{wire}`` as
+    ``summary/wires/{wire}``."""
+    head, rest = _addressed(family)
+    return head + rest
+
+
+def exports(families: Iterable[Family], peer: str) -> tuple[ExportRoot, ...]:
+    """What a store with these ``families`` sends to ``peer``, in the order of the table, each root once."""
+    roots: dict[ExportRoot, None] = {}
+    for family in filter(crosses, families):
+        head, rest = _addressed(family)
+        if head + rest == family.pattern:  # for everybody: exactly this family
+            open_end = _closed_part(family.pattern)
+            roots[ExportRoot(ROOT + open_end, open_end)] = None
+        else:
+            own = family.pattern[: len(family.pattern) - len(rest)]
+            addressee = own.rstrip("/").rpartition("/")[0] + f"/{check_segment(peer)}/"
+            roots[ExportRoot(ROOT + addressee, head)] = None
+    return tuple(roots)
+
+
+def accepted(families: Iterable[Family]) -> tuple[str, ...]:
+    """Relative keys and prefixes that the other side takes from a store with these ``families``."""
+    found = {_closed_part(relative_pattern(family)): None for family in filter(crosses, families)}
+    return tuple(found)
+
+
+def crossing(source: Tier, relative: str) -> Family | None:
+    """The family that travels from a store of ``source`` as ``relative``, None when nothing does."""
+    given = relative.split("/")
+    for family in filter(crosses, FAMILIES[source]):
+        wanted = relative_pattern(family).split("/")
+        if len(wanted) == len(given) and all(
+            want == got or want.startswith("{") for want, got in zip(wanted, given, strict=True)
+        ):
+            return family
+    return None
+
+
+def _addressed(family: Family) -> tuple[str, str]:
+    """What is before ``<literal>/{addressee}/`` and what is behind it; the whole pattern when there is no such pair."""
+    parts = family.pattern.split("/")
+    for index, part in enumerate(parts):
+        if part.strip("{}") in ADDRESSEES and part.startswith("{"):
+            before = "".join(f"{literal}/" for literal in parts[: index - 1])
+            return before, "/".join(parts[index + 1 :])
+    return family.pattern, ""
+
+
+def _closed_part(pattern: str) -> str:
+    """The pattern up to its first variable: an exact key, or a prefix that ends in ``/``."""
+    return pattern.partition("{")[0]
+
+
 def site_exports(peer: str) -> tuple[ExportRoot, ...]:
     """What a site sends to ``peer`` (the tier above it)."""
     check_segment(peer)
-    return (
-        ExportRoot(f"{ROOT}summary/site", "summary/site"),
-        ExportRoot(f"{ROOT}summary/peers/{peer}/", "summary/"),
-    )
+    return exports(FAMILIES[Tier.SITE], peer)
 
 
 def tier_exports(site: str) -> tuple[ExportRoot, ...]:
     """What the global tier sends to ``site``."""
     check_segment(site)
-    return (ExportRoot(f"{ROOT}outbox/{site}/", ""),)
+    return exports(FAMILIES[Tier.GLOBAL], site)
 
 
-SITE_TO_TIER: tuple[str, ...] = (
-    "summary/site",
-    "summary/chains/",
-    "summary/wires/",
-)
+SITE_TO_TIER: tuple[str, ...] = accepted(FAMILIES[Tier.SITE])
 """Relative keys and prefixes that a tier accepts from a site."""
 
-TIER_TO_SITE: tuple[str, ...] = ("intents/", "wires/")
+TIER_TO_SITE: tuple[str, ...] = accepted(FAMILIES[Tier.GLOBAL])
 """Relative keys and prefixes that a site accepts from its tier."""
 
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from isthmus.api.errors import OverLimit, Refused
 from isthmus.contract import Tier
 from isthmus.contract.chain import ChainSpec
-from isthmus.contract.problems import Path, Problem, extras, not_plain, refusals, shown
+from isthmus.contract.problems import Path, Problem, not_plain, refusals, shown
 from isthmus.identity.text import visible
 from isthmus.policy.errors import KeyRefused
 from isthmus.policy.keys import check_segment
@@ -51,13 +51,9 @@ def read_spec(data: bytes, content_type: str) -> ChainSpec:
     if found is not None:
         raise Refused.because((found,))
     try:
-        spec = ChainSpec.model_validate_json(json.dumps(document), strict=True)
+        return ChainSpec.written(json.dumps(document))
     except ValidationError as error:
         raise Refused.because(refusals(error, ChainSpec)) from None
-    misspelt = extras(spec)
-    if misspelt:
-        raise Refused.because(misspelt)
-    return spec
 
 
 def _json(data: bytes) -> object:

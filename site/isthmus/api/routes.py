@@ -40,6 +40,7 @@ from isthmus.api.service import (
     trace_of,
 )
 from isthmus.contract.chain import ChainSpec
+from isthmus.contract.schema import closed
 
 MAX_REVISION = 2**63 - 1
 FAILURES: dict[int | str, dict[str, Any]] = {
@@ -49,7 +50,7 @@ FAILURES: dict[int | str, dict[str, Any]] = {
 _SPEC_BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": ChainSpec.model_json_schema()}},
+        "content": {"application/json": {"schema": closed(ChainSpec)}},
     }
 }
 CHAIN = "/chains/{tenant}/{chain}"

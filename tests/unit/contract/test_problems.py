@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from isthmus.contract.chain import ChainSpec
-from isthmus.contract.envelope import Body
 from isthmus.contract.problems import (
     MAX_DEPTH,
     MAX_INTEGER,
     Problem,
-    extras,
     field_text,
     model_at,
     not_plain,
@@ -50,8 +49,6 @@ class Outer(BaseModel):
 
 def problems(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Code, field, value and fix of every mistake."""
-    import json
-
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate_json(json.dumps(document), strict=True)
     found = refusals(caught.value, Outer)
@@ -108,24 +105,19 @@ def test_a_list_is_not_called_too_short_for_items_that_were_refused() -> None:
     assert not [code for code, _ in codes if code == "too-short"]
 
 
-def test_fields_that_bodies_carry_along_are_mistakes_in_a_spec() -> None:
-    """R11 keeps unknown fields of newer writers; a person's spelling mistake must not hide there."""
-
-    class Carrier(Body):
-        size: int = 1
-
-    class Holder(Body):
-        model_config = ConfigDict(extra="forbid")
-
-        one: Carrier = Carrier()
-        many: tuple[Carrier, ...] = ()
-
-    holder = Holder.model_validate({"one": {"sise": 1}, "many": [{}, {"x": 2}]})
-    assert [(item.field, item.fix) for item in extras(holder)] == [
-        ("one.sise", "did you mean 'size'?"),
-        ("many[1].x", "the fields here are: size"),
-    ]
-    assert extras(Holder()) == ()
+def test_fields_that_stored_values_carry_along_are_mistakes_in_what_a_person_writes() -> None:
+    """R11 keeps unknown fields of newer writers at every depth; a person's spelling mistake must not hide there."""
+    end = {"attachment": "a"}
+    function = {"name": "f", "type": "t", "resources": {"cpu_mili": 1}, "x": 2}
+    document = {"tenant": "t", "chain": "c", "ingress": end, "egress": end, "functions": [function]}
+    with pytest.raises(ValidationError) as caught:
+        ChainSpec.written(json.dumps(document))
+    assert {(item.field, item.fix) for item in refusals(caught.value, ChainSpec)} == {
+        ("functions[0].resources.cpu_mili", "did you mean 'cpu_milli'?"),
+        ("functions[0].x", "the fields here are: config, name, resources, type, version"),
+    }
+    carried = ChainSpec.model_validate(document).model_dump(mode="json")["functions"][0]
+    assert (carried["resources"]["cpu_mili"], carried["x"]) == (1, 2)
 
 
 @pytest.mark.parametrize(

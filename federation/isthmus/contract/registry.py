@@ -1,0 +1,74 @@
+"""Which model belongs at which key: the registry of models, made from the table of families (DESIGN section 4).
+
+A tool that meets a key it did not write (``isthmus conformance``, a backup, a dashboard) asks here what the value
+must be. What arrives below ``remote/<peer>/`` is judged by the families of the tier it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from isthmus.contract.envelope import Body, Envelope, unseal
+from isthmus.contract.errors import KeyUnknown, ValueRefused
+from isthmus.contract.families import FAMILIES
+from isthmus.contract.family import Family, Tier, find
+from isthmus.contract.pointer import Pointer
+from isthmus.contract.scopes import crossing
+from isthmus.policy.errors import KeyRefused
+from isthmus.policy.keys import check_key
+
+
+def _models() -> Mapping[str, type[Body]]:
+    found: dict[str, type[Body]] = {Pointer.__name__: Pointer}
+    for families in FAMILIES.values():
+        for family in families:
+            if family.model is not None:
+                found[family.model.__name__] = family.model
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+MODELS: Mapping[str, type[Body]] = _models()
+"""Schema name to model: every body that may be stored, and :class:`~isthmus.contract.pointer.Pointer`."""
+
+_OTHER = {Tier.SITE: Tier.GLOBAL, Tier.GLOBAL: Tier.SITE}
+
+
+def family_at(tier: Tier, key: str) -> Family:
+    """The family whose model the value at absolute ``key`` has; behind ``remote/<peer>/`` the sender's family.
+
+    Raises KeyUnknown for a key outside the grammar or in no family.
+    """
+    try:
+        check_key(key)
+    except KeyRefused as refused:
+        raise KeyUnknown(str(refused)) from None
+    family, values = find(FAMILIES[tier], key)
+    if not family.tail:
+        return family
+    sender = crossing(_OTHER[tier], values["rest"])
+    if sender is None:
+        raise KeyUnknown(f"{key[:200]!r}: nothing crosses as {values['rest'][:100]!r}")
+    return sender
+
+
+def read(tier: Tier, key: str, value: bytes) -> Envelope[Any]:
+    """The envelope at ``key`` with the body that belongs there, or with a pointer to it.
+
+    Raises KeyUnknown or ValueRefused.
+    """
+    family = family_at(tier, key)
+    if len(value) > family.limit_bytes:
+        raise ValueRefused(
+            f"value of {len(value)} bytes; {family.name} takes at most {family.limit_bytes}"
+        )
+    assert family.model is not None, f"family {family.name} has no model"
+    try:
+        return unseal(value, family.model)
+    except ValueRefused:
+        try:
+            return unseal(value, Pointer)
+        except ValueRefused:
+            pass
+        raise
