@@ -42,7 +42,8 @@ Tap = Callable[[str, pb.Frame], None]
 """Gets every frame with ``sent`` or ``received``, for tests that look for what must not cross."""
 Guard = Callable[[], Awaitable[None]]
 """Raises CutOff when the peer's right to the link is over; asked every second (G9)."""
-TICK_S = 0.5
+TICK_S = 1.0
+"""How often the verdicts are looked at: five seconds are promised for a cut (G9)."""
 
 
 @dataclass(frozen=True, slots=True)
