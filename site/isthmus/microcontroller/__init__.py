@@ -5,14 +5,17 @@ from isthmus.microcontroller.controller import Context, Listener, Microcontrolle
 from isthmus.microcontroller.errors import Later, MicrocontrollerError, NotLeader
 from isthmus.microcontroller.health import Health
 from isthmus.microcontroller.leadership import LeadershipSettings
+from isthmus.microcontroller.metrics import prometheus_text
 from isthmus.microcontroller.queue import BackOff, WorkQueue
 from isthmus.microcontroller.runtime import Runner
+from isthmus.microcontroller.shadow import Difference, ShadowReport, ShadowWrite
 from isthmus.microcontroller.state import Known, State
 from isthmus.microcontroller.writer import Fence, Writer
 
 __all__ = [
     "BackOff",
     "Context",
+    "Difference",
     "Fence",
     "Health",
     "Known",
@@ -23,9 +26,12 @@ __all__ = [
     "MicrocontrollerError",
     "NotLeader",
     "Runner",
+    "ShadowReport",
+    "ShadowWrite",
     "State",
     "Surroundings",
     "Traits",
     "WorkQueue",
     "Writer",
+    "prometheus_text",
 ]

@@ -4,7 +4,8 @@
     |-- Later          not yet: come back after ``after_s`` (no failure, no back-off)
     `-- NotLeader      another life leads this role; nothing was written
 
-StoreError leaves pass through: Conflict means "look again at once", retryable ones mean "back off and try again".
+StoreError leaves pass through and mean "back off and try again"; a Conflict is no more than a lost race, and the change
+that won it brings the item back at once by itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The work queue of a microcontroller: names of things to look at, never commands (DESIGN section 5).
 
 One flight per item: while an item is being worked on, a new reason to look at it is remembered once and it is
-handed out again afterwards. Failures come back later with exponential, jittered delay. The queue is bounded by
-the number of *distinct* items, so a flood of events on one key costs one slot.
+handed out again afterwards. Failures come back later with exponential, jittered delay; a new reason during a flight
+that fails is not made to wait for the whole of it. The queue is bounded by the number of *distinct* items, waiting
+ones included, so a flood of events on one key costs one slot, and what has a slot is never refused again.
 """
 
 from __future__ import annotations
@@ -42,24 +43,18 @@ class WorkQueue:
     _failures: dict[str, int] = field(default_factory=dict)
     _timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _shut: bool = False
 
     def add(self, item: str) -> None:
         """There is a reason to look at ``item`` now. Raises OverflowError over ``limit`` distinct items."""
-        timer = self._timers.pop(item, None)
-        if timer is not None:
-            timer.cancel()
-        if item in self._flying:
-            self._again.add(item)
-            return
-        if item not in self._ready and len(self._ready) >= self.limit:
-            raise OverflowError(f"work queue holds its limit of {self.limit} items")
-        self._ready[item] = None
-        self._wake.set()
+        self._check_room(item)
+        self._ready_now(item)
 
     def add_after(self, item: str, delay_s: float) -> None:
-        """Look at ``item`` in ``delay_s`` seconds, unless there is a reason earlier."""
+        """Look at ``item`` in ``delay_s`` seconds, unless there is a reason earlier. Raises as :meth:`add`."""
         if item in self._ready or item in self._again:
             return
+        self._check_room(item)
         old = self._timers.pop(item, None)
         loop = asyncio.get_running_loop()
         when = loop.time() + delay_s
@@ -68,29 +63,33 @@ class WorkQueue:
             when = min(when, old.when())
         self._timers[item] = loop.call_at(when, self._due, item)
 
-    async def get(self) -> str:
-        """The next item; the caller must call :meth:`done` with it."""
-        while not self._ready:
+    async def get(self) -> str | None:
+        """The next item; the caller must call :meth:`done` with it. None once the queue was shut."""
+        while not self._ready and not self._shut:
             self._wake.clear()
             await self._wake.wait()
+        if self._shut:
+            return None
         item, _ = self._ready.popitem(last=False)
         self._flying.add(item)
         return item
 
     def done(self, item: str, *, failed: bool = False) -> float:
         """The flight of ``item`` ended; the delay in seconds before its retry (0 when none is due to failure)."""
-        self._flying.discard(item)
         again = item in self._again
         self._again.discard(item)
         delay_s = 0.0
         if failed:
             self._failures[item] = self._failures.get(item, 0) + 1
-            delay_s = self.back_off.delay_s(self._failures[item], self.random())
+            # What failed may have failed on facts that have just changed: then only the first delay.
+            count = 1 if again else self._failures[item]
+            delay_s = self.back_off.delay_s(count, self.random())
             self.add_after(item, delay_s)
         else:
             self._failures.pop(item, None)
+        self._flying.discard(item)
         if again and not failed:
-            self.add(item)
+            self._ready_now(item)
         return delay_s
 
     def failures(self, item: str) -> int:
@@ -107,6 +106,16 @@ class WorkQueue:
         """Distinct items waiting or in flight."""
         return len(self._ready) + len(self._flying)
 
+    @property
+    def held(self) -> int:
+        """Slots taken: waiting, in flight, or due later (one in flight and due again counts twice)."""
+        return len(self._ready) + len(self._flying) + len(self._timers)
+
+    def shut(self) -> None:
+        """Hand nothing out any more: those who work finish, those who wait get None."""
+        self._shut = True
+        self._wake.set()
+
     def close(self) -> None:
         """Cancel pending timers."""
         for timer in self._timers.values():
@@ -114,5 +123,21 @@ class WorkQueue:
         self._timers.clear()
 
     def _due(self, item: str) -> None:
-        self._timers.pop(item, None)
-        self.add(item)
+        self._ready_now(item)
+
+    def _ready_now(self, item: str) -> None:
+        """``item`` has its slot already, or there is room."""
+        timer = self._timers.pop(item, None)
+        if timer is not None:
+            timer.cancel()
+        if item in self._flying:
+            self._again.add(item)
+            return
+        self._ready[item] = None
+        self._wake.set()
+
+    def _check_room(self, item: str) -> None:
+        if item in self._ready or item in self._flying or item in self._timers:
+            return
+        if self.held >= self.limit:
+            raise OverflowError(f"work queue holds its limit of {self.limit} items")

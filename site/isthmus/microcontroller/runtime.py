@@ -2,6 +2,7 @@
 
 A life goes: connect mirrors and wait until they are synced; win leadership; put everything on the queue once
 (a restart adopts what is there); then settle items until asked to stop or until leadership is lost, and begin again.
+As a *shadow* it leads nothing and writes nothing: see :mod:`isthmus.microcontroller.shadow`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from isthmus.kv.mirror import Mirror
 from isthmus.kv.port import KeyValueStore, Lease
 from isthmus.microcontroller.clock import Surroundings
 from isthmus.microcontroller.controller import DEFAULT_TRAITS, Context, Microcontroller, Traits
-from isthmus.microcontroller.errors import Later, NotLeader
-from isthmus.microcontroller.health import Health
+from isthmus.microcontroller.errors import Later, MicrocontrollerError, NotLeader
+from isthmus.microcontroller.health import LIFE, Health
 from isthmus.microcontroller.leadership import LeadershipSettings, lead
 from isthmus.microcontroller.queue import WorkQueue
+from isthmus.microcontroller.shadow import ShadowReport, ShadowWriter
 from isthmus.microcontroller.state import State
 from isthmus.microcontroller.writer import Fence, Writer
 from isthmus.policy.errors import KeyRefused
@@ -34,7 +36,8 @@ log = logging.getLogger("isthmus.microcontroller")
 
 @dataclass(slots=True)
 class Runner:
-    """One controller, one store identity. ``run`` returns after :meth:`stop`."""
+    """One controller, one store identity. ``run`` returns after :meth:`stop`. ``grace_s``: how long a reconcile that is
+    running then may go on. ``report``: what a ``shadow`` would have written."""
 
     controller: Microcontroller
     store: KeyValueStore
@@ -43,6 +46,9 @@ class Runner:
     leadership: LeadershipSettings = field(default_factory=LeadershipSettings)
     sync_timeout_s: float = 30.0
     restart_s: float = 0.5
+    grace_s: float = 3.0
+    shadow: bool = False
+    report: ShadowReport = field(default_factory=ShadowReport)
     health: Health = field(default_factory=Health)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -51,26 +57,32 @@ class Runner:
         self._stop.set()
 
     @property
+    def component(self) -> str:
+        """As in the contract; a shadow has a name, and a user, of its own."""
+        return f"{'shadow.' if self.shadow else ''}{self.controller.component}"
+
+    @property
     def traits(self) -> Traits:
         """How the controller wants to be run."""
         return getattr(self.controller, "traits", DEFAULT_TRAITS)
 
     async def run(self) -> None:
         """Live, and live again after every failure, until :meth:`stop`."""
-        self.health.component = self.controller.component
+        self.health.component = self.component
         while not self._stop.is_set():
             try:
                 await self._life()
-            except (StoreError, NotLeader, TimeoutError) as error:
-                self.health.failed("life", error)
-                log.warning("%s: %s; beginning again", self.controller.component, error)
+            except (StoreError, MicrocontrollerError, TimeoutError) as error:
+                self.health.failed(LIFE, error)
+                log.warning("%s: %s; beginning again", self.component, error)
                 await self._pause(self.restart_s)
             except Exception as error:
                 # A life that ends by a mistake of ours must not end the role: nobody would notice.
-                self.health.failed("life", error)
-                log.exception("%s: unexpected; beginning again", self.controller.component)
+                self.health.failed(LIFE, error)
+                log.exception("%s: unexpected; beginning again", self.component)
                 await self._pause(self.restart_s)
-        self.health.ready = False
+            finally:
+                self.health.ready = self.health.leading = False
 
     async def _life(self) -> None:
         stamp = Stamp(origin=self.origin, incarnation=self.surroundings.new_id())
@@ -81,16 +93,21 @@ class Runner:
             following = await self._mirrors(stack, state, queue)
             fence: Fence | None = None
             lease: Lease | None = None
-            if self.traits.leader:
+            if self.traits.leader and not self.shadow:
                 led = await self._lead(stack, stamp)
                 if led is None:
                     return
                 fence, lease = led
-            writer = Writer(self.store, state, stamp, self.surroundings, fence)
+            writer = self._writer(state, stamp, fence)
             context = Context(self.controller.component, state, writer, self.surroundings)
-            self.health.ready = True
+            self.health.alive(leading=fence is not None)
             await self._work(queue, context, lease, following)
-        self.health.ready = False
+
+    def _writer(self, state: State, stamp: Stamp, fence: Fence | None) -> Writer:
+        if not self.shadow:
+            return Writer(self.store, state, stamp, self.surroundings, fence)
+        self.report.begin(state)
+        return ShadowWriter(self.store, state, stamp, self.surroundings, report=self.report)
 
     async def _lead(
         self, stack: contextlib.AsyncExitStack, stamp: Stamp
@@ -102,19 +119,20 @@ class Runner:
             )
         )
         stopping = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait({entering, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if entering.done():
-            return entering.result()
-        entering.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await entering
-        return None
+        try:
+            await asyncio.wait({entering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return entering.result() if entering.done() else None
+        finally:
+            # Also when this very task is cancelled: a candidate left behind would lead for ever.
+            stopping.cancel()
+            if not entering.done():
+                await _cancel(entering)
 
     async def _mirrors(
         self, stack: contextlib.AsyncExitStack, state: State, queue: WorkQueue
     ) -> list[asyncio.Task[None]]:
         def changed(keys: Sequence[str]) -> None:
+            state.changed(keys)
             for key in keys:
                 self._note(queue, key)
 
@@ -141,7 +159,7 @@ class Runner:
             log.debug("%s: left out: %s", self.controller.component, error)
         except Exception as error:
             self.health.failed(key, error)
-            log.warning("%s: key %.200r: %s", self.controller.component, key, error)
+            log.warning("%s: key %.200r: %s", self.component, key, error)
 
     async def _work(
         self,
@@ -150,10 +168,10 @@ class Runner:
         lease: Lease | None,
         following: Sequence[asyncio.Task[None]] = (),
     ) -> None:
-        tasks = [
+        workers = [
             asyncio.create_task(self._worker(queue, context)) for _ in range(self.traits.workers)
         ]
-        tasks.append(asyncio.create_task(self._resync(queue, context.state)))
+        tasks = [*workers, asyncio.create_task(self._resync(queue, context.state))]
         listen = getattr(self.controller, "listen", None)
         if listen is not None:
             tasks.append(asyncio.create_task(listen(queue.add)))
@@ -167,6 +185,10 @@ class Runner:
             )
             for task in done - {stopping}:
                 task.result()
+            if not self._stop.is_set():
+                raise MicrocontrollerError("a part of it ended by itself")
+            queue.shut()
+            await asyncio.wait(workers, timeout=self.grace_s)
         finally:
             for task in (*tasks, stopping):
                 await _cancel(task)
@@ -184,6 +206,8 @@ class Runner:
     async def _worker(self, queue: WorkQueue, context: Context) -> None:
         while True:
             item = await queue.get()
+            if item is None:
+                return
             failed = False
             started = time.perf_counter()
             try:
@@ -198,18 +222,19 @@ class Runner:
                 raise
             except Exception as error:
                 failed = True
-                self.health.failed(item, error)
+                self.health.failed(item, error, conflict=isinstance(error, Conflict))
                 self._log(item, error)
             finally:
                 queue.done(item, failed=failed)
+                self.health.queue_depth = queue.depth
 
     def _log(self, item: str, error: Exception) -> None:
         if isinstance(error, Conflict):
-            log.debug("%s %s: %s", self.controller.component, item, error)
+            log.debug("%s %s: %s", self.component, item, error)
         elif isinstance(error, (StoreError, ContractError)):
-            log.warning("%s %s: %s", self.controller.component, item, error)
+            log.warning("%s %s: %s", self.component, item, error)
         else:
-            log.exception("%s %s: unexpected", self.controller.component, item, exc_info=error)
+            log.exception("%s %s: unexpected", self.component, item, exc_info=error)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

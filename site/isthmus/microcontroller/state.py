@@ -39,14 +39,23 @@ class Known:
     mod_revision: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """An own write at ``revision`` (None: deletion), made while the mirror stood at ``seen``."""
+
+    revision: int
+    seen: int
+    entry: Entry | None
+
+
 @dataclass(slots=True)
 class State:
     """Read-only view for reconcilers. ``mirrors`` maps watched prefix to its mirror."""
 
     mirrors: dict[str, MirrorLike] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    _overlay: dict[str, tuple[int, Entry | None]] = field(default_factory=dict)
-    _decoded: dict[str, tuple[int, Envelope[Any]]] = field(default_factory=dict)
+    _overlay: dict[str, _Own] = field(default_factory=dict)
+    _decoded: dict[str, tuple[Entry, type[Body], Envelope[Any]]] = field(default_factory=dict)
 
     @property
     def revision(self) -> int:
@@ -56,8 +65,34 @@ class State:
     def wrote(self, key: str, revision: int, entry: Entry | None) -> None:
         """Remember an own write (None: deletion) until the mirror has caught up; keys that nobody mirrors here are not
         kept."""
-        if self._mirror(key) is not None:
-            self._overlay[key] = (revision, entry)
+        mirror = self._mirror(key)
+        if mirror is not None:
+            self._overlay[key] = _Own(revision, mirror.revision, entry)
+
+    def changed(self, keys: Iterable[str]) -> None:
+        """The mirrors say that ``keys`` changed: let go of what was kept about those that are gone, and of own writes
+        that have come back (an overlay nobody asks for must not outlive a restored store)."""
+        for key in keys:
+            mirror = self._mirror(key)
+            now = None if mirror is None else mirror.entries.get(key)
+            own = self._overlay.get(key)
+            if own is not None and (
+                own.entry is None if now is None else now.mod_revision >= own.revision
+            ):
+                del self._overlay[key]
+            if now is None:
+                self._decoded.pop(key, None)
+                self.refused.pop(key, None)
+
+    def mirrored(self, key: str) -> Entry | None:
+        """The entry at ``key`` as the mirror has it, own writes under way left out."""
+        mirror = self._mirror(key)
+        return None if mirror is None else mirror.entries.get(key)
+
+    def revision_of(self, key: str) -> int:
+        """How far the mirror of ``key`` has come; 0 where nothing is mirrored."""
+        mirror = self._mirror(key)
+        return 0 if mirror is None else mirror.revision
 
     def covers(self, key: str) -> bool:
         """True when a mirror holds the range of ``key``."""
@@ -70,10 +105,11 @@ class State:
         overlaid = self._overlay.get(key)
         if overlaid is None:
             return entry
-        if mirror is not None and mirror.revision >= overlaid[0]:
+        if mirror is not None and not overlaid.seen <= mirror.revision < overlaid.revision:
+            # It came back, or the store went back in time (G6): the mirror knows better.
             del self._overlay[key]
             return entry
-        return overlaid[1]
+        return overlaid.entry
 
     def envelope(self, key: str, model: type[B]) -> Envelope[B] | None:
         """The decoded value at ``key``, or None when absent or refused."""
@@ -143,8 +179,9 @@ class State:
 
     def _decode(self, entry: Entry, model: type[B]) -> Envelope[B] | None:
         cached = self._decoded.get(entry.key)
-        if cached is not None and cached[0] == entry.mod_revision:
-            return cached[1]
+        # By value, not by revision alone: a restored store uses revisions a second time.
+        if cached is not None and cached[0] == entry and cached[1] is model:
+            return cached[2]
         try:
             check_key(entry.key)
             envelope = unseal(entry.value, model)
@@ -152,5 +189,5 @@ class State:
             self.refused[entry.key] = str(error)
             return None
         self.refused.pop(entry.key, None)
-        self._decoded[entry.key] = (entry.mod_revision, envelope)
+        self._decoded[entry.key] = (entry, model, envelope)
         return envelope
