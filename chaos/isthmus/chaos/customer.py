@@ -1,7 +1,7 @@
 """A customer's premises: a small web server, a client, a connection attempt; run inside the customer's namespace.
 
     python -m isthmus.chaos.customer serve --bind 172.20.2.1 --ports 8080 5999 --text hello
-    python -m isthmus.chaos.customer get http://172.20.2.1:8080/
+    python -m isthmus.chaos.customer get 172.20.2.1 8080
     python -m isthmus.chaos.customer connect 172.20.2.1 5999
     python -m isthmus.chaos.customer first 172.20.2.1 8080
 
@@ -45,10 +45,10 @@ async def serve(bind: str, ports: Sequence[int], text: str) -> None:
     servers = [await asyncio.start_server(answer, bind, port) for port in ports]
     loop = asyncio.get_running_loop()
     await loop.create_datagram_endpoint(_Echo, local_addr=(bind, ports[0]))
-    print("serving", flush=True)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    print("serving", flush=True)
     await stop.wait()
     for server in servers:
         server.close()
