@@ -150,7 +150,6 @@ class EtcdServer:
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
             self.process.kill()
             self.process.wait(10)
 
