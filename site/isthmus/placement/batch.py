@@ -19,8 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from isthmus.placement import accel
 from isthmus.placement import dual as duals
 from isthmus.placement.arena import Arena
+from isthmus.placement.compiled import AUTO_FAST_SITES
 from isthmus.placement.errors import InvalidProblem
 from isthmus.placement.model import ChainDemand, Network, Placement, Refusal
 from isthmus.placement.usage import Usage
@@ -29,6 +31,7 @@ from isthmus.placement.verify import check, objective
 BUILD = "isthmus.placement/1"
 DEFAULT_WORK = 2_000
 LIFTS = 8  # chains lifted in a move: 4 to 12 do alike, 24 is worse
+AUTO_FAST_CHAINS = 100  # from here on compiled kernels pay in a batch
 CHUNK = 25  # moves between two looks at the clock
 PRICED_AT_ONCE = 500  # chains of a dual round between two looks at the clock
 LINK_SHARE = 0.5  # scale of link prices: this share of the mean worth of a kbit/s
@@ -95,6 +98,8 @@ def solve(
     """
     if len({c.id for c in chains}) < len(chains):
         raise InvalidProblem("chains", len(chains), "two chains have the same id; rename one")
+    if fast is None and (len(chains) >= AUTO_FAST_CHAINS or len(network.sites) >= AUTO_FAST_SITES):
+        fast = accel.numba_available()
     usage = Usage(network, fast=fast) if usage is None else usage
     run = _Run(usage, chains, work, seed, clock, time_limit_s, progress)
     if chains:
@@ -125,7 +130,7 @@ class _Run:
         self.arena = Arena(usage.compiled, plain, usage)
         # what writing the answer will take: as much as reading took, twice, and a little
         compiled_s = self._seconds()
-        self.time_limit_s = None
+        self.time_limit_s, self.whole_s = None, time_limit_s
         if time_limit_s is not None:
             self.time_limit_s = max(0.0, time_limit_s - 3 * compiled_s)
         self.done, self.exact_used, self.left_out = 0, False, 0
@@ -136,6 +141,12 @@ class _Run:
 
     def _seconds(self) -> float:
         return self.clock() - self.began if self.clock else 0.0
+
+    def relaxed_enough(self) -> bool:
+        """Whether the time kept free for the end is half spent."""
+        if self.time_limit_s is None or self.whole_s is None:
+            return False
+        return self._seconds() >= (self.time_limit_s + self.whole_s) / 2
 
     def out_of_time(self) -> bool:
         """Whether the time limit says stop."""
@@ -321,7 +332,9 @@ class _Run:
         for chain in self.pairs:
             bound += chain.value
             waiting.append(chain)
-        extra, refusals = explain_refused(usage, waiting, relaxations=relaxations)
+        extra, refusals = explain_refused(
+            usage, waiting, relaxations=relaxations, stop=self.relaxed_enough
+        )
         placements |= extra
         check(usage.network, list(usage.placed.values()))
         mine = {c.id: c for c in self.chains}

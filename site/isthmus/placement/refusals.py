@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from isthmus.placement import relax
@@ -11,12 +11,20 @@ from isthmus.placement.online import place
 from isthmus.placement.usage import Usage
 
 WORK = 5_000  # labels for the verdict on one chain
+RELAX_WORK = 500  # labels for each try of a relaxation: advice, not a verdict
 
 
 def explain_refused(
-    usage: Usage, waiting: Sequence[ChainDemand], *, relaxations: int
+    usage: Usage,
+    waiting: Sequence[ChainDemand],
+    *,
+    relaxations: int,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[dict[str, Placement], dict[str, Refusal]]:
-    """(chains that do fit after all and pay, now reserved in ``usage``; the others' refusals)."""
+    """(chains that do fit after all and pay, now reserved in ``usage``; the others' refusals).
+
+    ``stop`` ends the search for relaxations (never the reasons) when time is up.
+    """
     placed: dict[str, Placement] = {}
     left = list(waiting)
     while True:
@@ -33,7 +41,9 @@ def explain_refused(
         if len(placed) == before:
             break
     for chain in left[:relaxations]:
-        found = relax.relaxations(usage, chain, work=WORK)
+        if stop():
+            break
+        found = relax.relaxations(usage, chain, work=RELAX_WORK)
         refused[chain.id] = replace(refused[chain.id], relaxations=found)
     return placed, refused
 
