@@ -94,8 +94,8 @@ def _flat_pop(costs: Any, items: Any, size: int) -> Any:
 
 @cache
 def tools(plain: bool) -> Tools:
-    """The decorator and heap for compiled (``plain=False``) or plain kernels."""
-    if plain:
+    """The decorator and heap for compiled (``plain=False``) or plain kernels; plain ones where numba is missing."""
+    if plain or importlib.util.find_spec("numba") is None:
         return Tools(lambda function: function, _reset, _push, _pop)
     import numba
 
