@@ -30,6 +30,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "lab": ("isthmus.cli.machine", "lab", "A carrier on this machine."),
     "demo": ("isthmus.cli.machine", "demo", "Watch a carrier; ends with a verdict."),
     "bench": ("isthmus.cli.machine", "bench", "Measure."),
+    "conformance": (
+        "isthmus.cli.conformance",
+        "conformance",
+        "Does a component or a VNF keep docs/spec.md?",
+    ),
     "site": ("isthmus.cli.machine", "site", "The processes of a site."),
     "global": ("isthmus.cli.machine", "global_", "The processes of the global tier."),
     "token": ("isthmus.cli.machine", "token", "Tokens for callers over TCP."),

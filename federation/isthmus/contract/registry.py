@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from isthmus.contract.envelope import Body, Envelope, unseal
+from pydantic import ValidationError
+
+from isthmus.contract.envelope import VALUE_LIMIT_BYTES, Body, Envelope, schema_name, unseal
 from isthmus.contract.errors import KeyUnknown, ValueRefused
 from isthmus.contract.families import FAMILIES
 from isthmus.contract.family import Family, Tier, find
@@ -31,6 +33,9 @@ def _models() -> Mapping[str, type[Body]]:
 
 MODELS: Mapping[str, type[Body]] = _models()
 """Schema name to model: every body that may be stored, and :class:`~isthmus.contract.pointer.Pointer`."""
+
+NOTE = "meta."
+"""How the relative keys begin that an importer writes about a peer, not for it."""
 
 _OTHER = {Tier.SITE: Tier.GLOBAL, Tier.GLOBAL: Tier.SITE}
 
@@ -53,22 +58,47 @@ def family_at(tier: Tier, key: str) -> Family:
     return sender
 
 
+def is_note(tier: Tier, key: str) -> bool:
+    """Is this an importer's own note (``remote/<peer>/meta.<name>``: session, resume token, synced marker)?"""
+    found = [values for family in FAMILIES[tier] if family.tail and (values := family.parse(key))]
+    return bool(found) and found[0]["rest"].startswith(NOTE) and "/" not in found[0]["rest"]
+
+
 def read(tier: Tier, key: str, value: bytes) -> Envelope[Any]:
     """The envelope at ``key`` with the body that belongs there, or with a pointer to it.
 
     Raises KeyUnknown or ValueRefused.
     """
+    if is_note(tier, key):
+        return any_envelope(value)
     family = family_at(tier, key)
     if len(value) > family.limit_bytes:
         raise ValueRefused(
             f"value of {len(value)} bytes; {family.name} takes at most {family.limit_bytes}"
         )
     assert family.model is not None, f"family {family.name} has no model"
+    if loose(value).schema_.startswith(f"{Pointer.__name__}/"):
+        return unseal(value, Pointer)
+    return unseal(value, family.model)
+
+
+def loose(value: bytes) -> Envelope[Any]:
+    """The envelope of a value, whatever the body; raises ValueRefused for what is no envelope at all."""
+    if len(value) > VALUE_LIMIT_BYTES:
+        raise ValueRefused(f"value of {len(value)} bytes is over the limit of {VALUE_LIMIT_BYTES}")
     try:
-        return unseal(value, family.model)
-    except ValueRefused:
-        try:
-            return unseal(value, Pointer)
-        except ValueRefused:
-            pass
-        raise
+        return Envelope[Body].model_validate_json(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueRefused(f"field {where or 'value'}: {first['msg'][:200]}") from None
+
+
+def any_envelope(value: bytes) -> Envelope[Any]:
+    """The envelope of a value whose body is somebody else's business; under one of our names it must be ours.
+
+    Raises ValueRefused.
+    """
+    envelope = loose(value)
+    name, _ = schema_name(envelope.schema_)
+    return envelope if name not in MODELS else unseal(value, MODELS[name])
