@@ -232,8 +232,14 @@ async def test_acknowledged_writes_survive_and_ambiguous_ones_say_so(own_etcd: E
 
         writers = [asyncio.create_task(write(worker)) for worker in range(8)]
         await eventually(lambda: len(outcomes) > 400, "writes are under way")
-        # what is on its way when it stands still will never be answered
         await own_etcd.freeze()
+        answered = [-1]
+
+        def all_wait() -> bool:
+            answered.append(len(outcomes))
+            return answered[-1] == answered[-2]
+
+        await eventually(all_wait, "no more answers: each writer waits for one", every_s=0.3)
         await restarted(own_etcd)
         before = len(outcomes)
         await eventually(lambda: len(outcomes) > before + 100, "writes go on")
