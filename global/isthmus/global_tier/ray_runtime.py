@@ -84,7 +84,11 @@ class RayRuntime:
             raise RuntimeFailed(f"Ray did not start: {error}") from error
 
     async def spawn(self, name: str, components: tuple[str, ...]) -> None:
-        """A named actor; its restarts find their work in the store."""
+        """A named actor; its restarts find their work in the store. The first handle is kept: Ray ends an actor with
+        the handle that made it, whoever else holds one (measured).
+        """
+        if name in self._actors:
+            return
         actor = self._ray.remote(ControllerGroup)
         self._actors[name] = actor.options(
             name=name,
