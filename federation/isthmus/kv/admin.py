@@ -44,6 +44,8 @@ class MemberStatus:
     db_size_bytes: int
     db_size_in_use_bytes: int
     errors: tuple[str, ...]
+    quota_bytes: int = 0
+    """0: the server does not say (before etcd 3.6)."""
 
     @property
     def is_leader(self) -> bool:
@@ -236,6 +238,7 @@ class EtcdAdmin:
             answer.dbSize,
             answer.dbSizeInUse,
             tuple(answer.errors),
+            answer.dbSizeQuota,
         )
 
     async def alarms(self) -> tuple[Alarm, ...]:

@@ -7,6 +7,7 @@ time-out sees it (research: 5 to 10 s), and the heartbeat of a watch sees it wit
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def options(settings: EtcdSettings) -> list[tuple[str, Any]]:
 
 def open_channel(settings: EtcdSettings) -> Any:
     """A ``grpc.aio.Channel``; it connects by itself on the first call. Needs a running event loop."""
+    # gRPC's core writes every lost connection to standard error, past all logging; ours are typed.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if settings.ca_file is None:
         return grpc.aio.insecure_channel(settings.target, options=options(settings))
     credentials = grpc.ssl_channel_credentials(
