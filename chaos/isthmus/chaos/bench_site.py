@@ -242,7 +242,8 @@ def _first_answer(report: dict[str, Any]) -> float:
     arrivals = [sent + rtt for sent, rtt, _ in report["timeline"] if rtt is not None]
     if not arrivals:
         raise RuntimeError("no packet came through although the chain is said to run")
-    return float(report["unix_start_s"]) + min(arrivals) / 1e6
+    first_us: int = min(arrivals)
+    return float(report["unix_start_s"]) + first_us / 1e6
 
 
 # ---- the reference

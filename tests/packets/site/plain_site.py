@@ -32,14 +32,11 @@ class AttachmentsOnly:
     def __init__(self, host: HostSettings) -> None:
         self._host = host
         self._node = Node(host.netns)
-        self._there: dict[str, AttachmentState] = {}
 
     async def ensure_attachment(self, spec: AttachmentSpec) -> AttachmentState:
-        if spec.attachment_id not in self._there:
-            self._there[spec.attachment_id] = await self._lay(spec)
-        return self._there[spec.attachment_id]
-
-    async def _lay(self, spec: AttachmentSpec) -> AttachmentState:
+        for state in await self.list_attachments():
+            if state.attachment_id == spec.attachment_id:
+                return state
         place, device = self._host.attachments[spec.attachment_id], f"line-{spec.attachment_id}"
         customer = Node(place.netns)
         await self._node.ip(
@@ -60,12 +57,17 @@ class AttachmentsOnly:
         return AttachmentState(spec.attachment_id, spec.node, "running", device)
 
     async def remove_attachment(self, attachment_id: str) -> None:
-        state = self._there.pop(attachment_id, None)
-        if state is not None:
-            await self._node.ip([f"link del dev {state.device}"])
+        await self._node.ip([f"link del dev line-{attachment_id}"], force=True)
 
     async def list_attachments(self) -> tuple[AttachmentState, ...]:
-        return tuple(self._there.values())
+        """The kernel is the memory, so that a restart adopts."""
+        text = await self._node.run("ip", "-br", "link")
+        there = {line.split("@")[0] for line in text.splitlines()}
+        return tuple(
+            AttachmentState(name, self._host.host, "running", f"line-{name}")
+            for name in self._host.attachments
+            if f"line-{name}" in there
+        )
 
     async def ensure_delivery(self, spec: DeliverySpec) -> None:
         """A line ends where it ends."""

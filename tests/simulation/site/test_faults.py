@@ -146,7 +146,7 @@ async def test_a_death_between_two_writes_is_made_good(
     """Why: a controller may end after any write; the next life must finish the work, and never do it twice."""
     await site.kill(component)
     dying = DyingStore(site.store, transactions)
-    site.start_component(component, dying)  # type: ignore[arg-type]
+    site.start_component(component, dying)
     await site.apply(chain())
     running = asyncio.ensure_future(site.until("acme", "web", "running"))
     dead = asyncio.ensure_future(dying.dead.wait())
