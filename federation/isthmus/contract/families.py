@@ -119,6 +119,7 @@ SITE_COMPONENTS: tuple[str, ...] = (
     "summarizer",
     "credentials",
     "janitor",
+    "maintenance",
     "federation",
 )
 """Components a site has once."""
@@ -131,6 +132,7 @@ GLOBAL_COMPONENTS: tuple[str, ...] = (
     "wiring",
     "reporter",
     "janitor",
+    "maintenance",
     "gateway",
     "operator",
 )

@@ -12,7 +12,7 @@ G_REQUESTS = Family(
     _G,
     "requests/local/{tenant}/{chain}",
     "api",
-    ("intake", "api"),
+    ("intake", "janitor", "api"),
     chain.ChainRequest,
     "what the carrier's users ask for",
 )
@@ -21,7 +21,7 @@ G_INTENTS = Family(
     _G,
     "intents/{tenant}/{chain}",
     "intake",
-    ("placer", "wiring", "reporter", "api"),
+    ("placer", "wiring", "reporter", "janitor", "api"),
     world.Intent,
     "requests the global tier admitted",
 )

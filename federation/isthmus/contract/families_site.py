@@ -12,7 +12,7 @@ REQUESTS = Family(
     _S,
     "requests/local/{tenant}/{chain}",
     "api",
-    ("intake", "api"),
+    ("intake", "janitor", "api"),
     chain.ChainRequest,
     "what this tier's own users ask for",
 )
@@ -48,7 +48,7 @@ SPECS = Family(
     _S,
     "specs/{tenant}/{chain}",
     "intake",
-    ("placer", "configurator", "reporter", "summarizer", "chaining.{any}", "api"),
+    ("placer", "configurator", "reporter", "summarizer", "chaining.{any}", "janitor", "api"),
     chain.ChainRecord,
     "segments this site has admitted",
 )

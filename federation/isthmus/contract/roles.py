@@ -3,6 +3,7 @@
 A component's writes are the families it writes, with the variables its name binds filled in; its reads are
 its writes and the families that list it. What is not listed is refused by the store. ``credentials`` is the
 only editor of users (etcd's ``root`` role); the janitor may delete what it retains.
+``maintenance`` is ``root``, too, because etcd frees space for nobody else (ADR 0006).
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from isthmus.contract.families import APPLIED, CONFIG, CONFIG_OWNERS, FAMILIES
 from isthmus.contract.family import Family, Tier
 from isthmus.policy.keys import ROOT
 
-ROOT_COMPONENTS = frozenset({"credentials", "admin"})
-"""Components that carry etcd's ``root`` role: they edit users. ``admin`` is the operator's own key, kept off line."""
+ROOT_COMPONENTS = frozenset({"credentials", "maintenance", "admin"})
+"""Components that carry etcd's ``root`` role: to edit users, or to free space. ``admin`` is the operator's key,
+kept off line."""
 
 
 class Access(StrEnum):

@@ -14,6 +14,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from isthmus.contract.family import Tier
 from isthmus.global_tier.intake import Intake
 from isthmus.global_tier.placer import Placer
 from isthmus.global_tier.region import Region
@@ -23,15 +24,17 @@ from isthmus.global_tier.wiring import Wiring
 from isthmus.identity import Identity
 from isthmus.kv.etcd import EtcdStore
 from isthmus.kv.settings import EtcdSettings
+from isthmus.kv.space import EtcdSpace
 from isthmus.microcontroller import Microcontroller, Runner
 from isthmus.microcontroller.janitor import Janitor
+from isthmus.microcontroller.maintenance import Maintenance
 
 HEALTH_PERIOD_S = 0.5
 STOP_TIMEOUT_S = 5.0
 
 
-def controller(component: str, runtime: str) -> Microcontroller:
-    """The controller of a component's name."""
+def controller(component: str, runtime: str, store: EtcdSettings | None = None) -> Microcontroller:
+    """The controller of a component's name; ``store`` for the one that keeps its space."""
     name, _, rest = component.partition(".")
     if name == "region":
         return Region(rest, runtime)
@@ -40,8 +43,10 @@ def controller(component: str, runtime: str) -> Microcontroller:
         "placer": Placer(runtime),
         "wiring": Wiring(),
         "reporter": Reporter(),
-        "janitor": Janitor(),
+        "janitor": Janitor(Tier.GLOBAL),
     }
+    if store is not None:
+        made["maintenance"] = Maintenance(EtcdSpace(store))
     return made[name]
 
 
@@ -103,14 +108,13 @@ class ControllerGroup:
     def _runner(self, component: str) -> Runner:
         settings = self._settings
         folder = settings.certificates / component
-        store = EtcdStore.connect(
-            EtcdSettings(
-                endpoints=settings.store.endpoints,
-                server_name=settings.store.server_name,
-                ca_file=folder / "ca.pem",
-                cert_file=folder / "cert.pem",
-                key_file=folder / "key.pem",
-            )
+        reach = EtcdSettings(
+            endpoints=settings.store.endpoints,
+            server_name=settings.store.server_name,
+            ca_file=folder / "ca.pem",
+            cert_file=folder / "cert.pem",
+            key_file=folder / "key.pem",
         )
         origin = str(Identity.of_global(settings.trust_domain, component))
-        return Runner(controller(component, settings.runtime), store, origin)
+        made = controller(component, settings.runtime, reach)
+        return Runner(made, EtcdStore.connect(reach), origin)

@@ -34,7 +34,7 @@ class GlobalSettings(_Strict):
     def groups(self) -> dict[str, tuple[str, ...]]:
         """What runs together: the placement group, and one group per region."""
         groups: dict[str, tuple[str, ...]] = {}
-        groups["placement"] = ("intake", "placer", "wiring", "reporter", "janitor")
+        groups["placement"] = ("intake", "placer", "wiring", "reporter", "janitor", "maintenance")
         groups.update({f"region.{name}": (f"region.{name}",) for name in self.regions})
         return groups
 

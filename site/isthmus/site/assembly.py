@@ -19,8 +19,10 @@ from isthmus.infrastructure.recording import RecordingCompute, RecordingFabric
 from isthmus.kv.admin import EtcdAdmin
 from isthmus.kv.etcd import EtcdStore
 from isthmus.kv.settings import EtcdSettings
+from isthmus.kv.space import EtcdSpace
 from isthmus.microcontroller import Microcontroller, Runner, Surroundings
 from isthmus.microcontroller.janitor import Janitor
+from isthmus.microcontroller.maintenance import Maintenance
 from isthmus.site.chaining import Chaining
 from isthmus.site.configurator import Configurator
 from isthmus.site.credentials import Credentials
@@ -41,7 +43,7 @@ from isthmus.vswitch import Node, PatchPanel
 
 SITE_WIDE = (
     "intake", "placer", "configurator", "monitor", "healer", "reporter", "summarizer",
-    "credentials", "janitor",
+    "credentials", "janitor", "maintenance",
 )  # fmt: skip
 PER_HOST = ("watcher", "launcher", "chaining", "statistics")
 
@@ -102,6 +104,7 @@ class Assembly:
             "summarizer": lambda: Summarizer(settings.site, settings.price_milli),
             "credentials": lambda: self._credentials(store),
             "janitor": Janitor,
+            "maintenance": lambda: Maintenance(EtcdSpace(self._store_settings(component))),
         }
         return simple[name]()
 
