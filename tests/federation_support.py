@@ -26,7 +26,9 @@ from isthmus.policy.quotas import Quota
 from isthmus.policy.scopes import Scope
 
 SITE, HUB = "paris", "global"
-FAST = LinkLimits(beat_s=0.1, lost_after_s=2.0, proof_every_s=0.1, cursor_every_s=0.05)
+FAST = LinkLimits(
+    beat_s=0.1, lost_after_s=2.0, proof_every_s=0.1, cursor_every_s=0.05, check_every_s=1.0
+)
 UP = Scope.mirror("site-to-tier", SITE_TO_TIER)
 DOWN = Scope.mirror("tier-to-site", TIER_TO_SITE)
 

@@ -18,16 +18,17 @@ from isthmus.contract.errors import ValueRefused
 from isthmus.contract.scopes import import_root
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.digest import META, DigestMap
-from isthmus.federation.errors import Superseded
+from isthmus.federation.errors import LinkLost, Superseded
 from isthmus.federation.limits import LinkLimits
 from isthmus.kv.port import Compare, Delete, KeyValueStore, Operation, Put, Target, Txn
-from isthmus.policy.keys import under
+from isthmus.policy.keys import check_key
 
 SESSION, CURSOR, SYNCED = "meta.session", "meta.cursor", "meta.synced"
 QUARANTINE = "meta.quarantine"
 TXN_BYTES = 512 * 1024
 """Of keys and values in one write; etcd refuses requests over 1.5 MiB."""
 
+WENT_BACK = "our own store went back in time: it is read again"
 Write = tuple[str, bytes | None]
 
 
@@ -68,6 +69,10 @@ class Destination(Protocol):
         """Write down where we stand."""
         ...
 
+    async def check(self) -> None:
+        """Does the store still have what we wrote last? Raises LinkLost when it went back in time."""
+        ...
+
 
 class TxnWriter:
     """Writes in transactions of bounded size; ``place`` makes the absolute key, ``fence`` must hold in each."""
@@ -84,6 +89,8 @@ class TxnWriter:
         self._place = place
         self._fence = fence
         self._room = asyncio.Semaphore(limits.txns_in_flight)
+        self._newest = 0
+        self._witness: tuple[str, int] | None = None
 
     async def write(self, writes: Sequence[Write], *, parallel: bool) -> None:
         """Store ``writes`` (each key once), in order unless ``parallel``. Raises Superseded when fenced off."""
@@ -95,10 +102,25 @@ class TxnWriter:
             await self.commit(chunk)
 
     async def commit(self, operations: Sequence[Operation]) -> None:
-        """One transaction."""
+        """One transaction; it must come after all that we know of."""
+        known = self._newest
         result = await self._store.txn(Txn(self._fence, tuple(operations)))
         if not result.succeeded:
             raise Superseded("another link of this peer took over its sub-tree")
+        if result.revision < known:
+            raise LinkLost(WENT_BACK)
+        self._newest = max(self._newest, result.revision)
+        puts = [one.key for one in operations if isinstance(one, Put)]
+        self._witness = (puts[-1], result.revision) if puts else None
+
+    async def check(self) -> None:
+        """A store restored from a backup does not show our last write; what we believe to be there may be gone."""
+        if self._witness is None:
+            return
+        key, revision = self._witness
+        entry = await self._store.get(key)
+        if entry is None or entry.mod_revision != revision:
+            raise LinkLost(WENT_BACK)
 
     async def _bounded(self, operations: Sequence[Operation]) -> None:
         async with self._room:
@@ -139,7 +161,9 @@ class PeerDestination:
         self._utc_s = utc_s
         root = self._root
         fence = Compare(root + SESSION, Target.VALUE, self._session)
-        self._writer = TxnWriter(store, limits, lambda relative: under(root, relative), (fence,))
+        self._writer = TxnWriter(
+            store, limits, lambda relative: check_key(root + relative), (fence,)
+        )
 
     async def open(self) -> tuple[DigestMap, pb.Token | None, bool]:
         """Take over the peer's sub-tree: what is there, the resume token, whether it was ever synced."""
@@ -181,6 +205,10 @@ class PeerDestination:
             )
             operations.append(self._sealed(SYNCED, marker))
         await self._writer.commit(operations)
+
+    async def check(self) -> None:
+        """See :class:`TxnWriter`."""
+        await self._writer.check()
 
     def _sealed(self, name: str, body: Body) -> Put:
         return Put(self._root + name, seal(body, self._stamp, as_of=self._utc_s()))

@@ -55,17 +55,22 @@ class DigestMap:
         return key in self._items
 
     def put(self, key: str, value: bytes) -> bool:
-        """Remember ``value`` for ``key``; False when it was the same already."""
-        new = item_hash(key, value)
+        """Remember ``value`` for ``key``; False when it was the same already. (Inlined: it runs for every key.)"""
+        name = key.encode()
+        hashed = blake2b(b"%b\0%b" % (name, value), digest_size=8).digest()
+        new = int.from_bytes(hashed, "big")
         old = self._items.get(key)
-        if old is not None:
-            if old >> _SIZE_BITS == new:
+        size = len(name) + len(value)
+        if old is None:
+            self._buckets[crc32(name) & 0xFF] ^= new
+        else:
+            before = old >> _SIZE_BITS
+            if before == new:
                 return False
             self.total_bytes -= old & _SIZE_MASK
-        size = len(key) + len(value)
+            self._buckets[crc32(name) & 0xFF] ^= new ^ before
         self._items[key] = new << _SIZE_BITS | size
         self.total_bytes += size
-        self._buckets[bucket_of(key)] ^= new if old is None else new ^ (old >> _SIZE_BITS)
         return True
 
     def remove(self, key: str) -> bool:

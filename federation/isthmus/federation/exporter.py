@@ -173,17 +173,18 @@ class Exporter:
         """Frames within the limits for ``changes`` of a snapshot; nothing older may follow for these keys."""
         gathered: list[Change] = []
         size = 0
+        waiting = len(self._outbox) > 0
+        max_items, max_bytes = self._limits.batch_items, self._limits.batch_bytes
         for change in changes:
-            if len(self._outbox):
+            if waiting:
                 self._outbox.drop_older(change.key, change.revision)
-            if gathered and (
-                len(gathered) >= self._limits.batch_items
-                or size + change.size > self._limits.batch_bytes
-            ):
+            cost = change.size
+            if gathered and (len(gathered) >= max_items or size + cost > max_bytes):
                 yield self._batch(gathered, 0, now_ms)
                 gathered, size = [], 0
+                waiting = len(self._outbox) > 0
             gathered.append(change)
-            size += change.size
+            size += cost
         if gathered:
             yield self._batch(gathered, 0, now_ms)
 
@@ -222,7 +223,7 @@ class Exporter:
                 for change in changes
             ],
         )
-        size = sum(change.size for change in changes) + 32
+        size = batch.ByteSize()
         self._unacked.append((self.seq, size))
         self.in_flight_bytes += size
         self.items_sent += len(changes)

@@ -51,6 +51,7 @@ class ImportPump:
         self.slowed_s = 0.0
         self._marked_at_s = 0.0
         self._asked_at_s = 0.0
+        self._checked_at_s = monotonic_s()
         self.importer: Importer | None = None
 
     async def open(self) -> None:
@@ -76,7 +77,7 @@ class ImportPump:
 
     def on_batch(self, frame: pb.Batch) -> None:
         """Changes."""
-        size = sum(len(item.key) + len(item.value) for item in frame.items) + 32
+        size = frame.ByteSize()
         self._enqueue(self._importer().batch(frame, size), size)
 
     def on_end(self, frame: pb.End) -> None:
@@ -112,6 +113,7 @@ class ImportPump:
                 answer, self._answer = self._answer, None
                 await self._send(answer)
             await self._mark_if_due()
+            await self._check_if_due()
 
     async def _store_some(self) -> None:
         """Everything queued that may be written together."""
@@ -157,6 +159,11 @@ class ImportPump:
         if self._cursor is not None and due and not self._queue:
             await self._mark(synced=False)
 
+    async def _check_if_due(self) -> None:
+        if self._now_s() - self._checked_at_s >= self._limits.check_every_s:
+            self._checked_at_s = self._now_s()
+            await self._destination.check()
+
     async def _mark(self, *, synced: bool) -> None:
         cursor, self._cursor = self._cursor, None
         self._marked_at_s = self._now_s()
@@ -167,7 +174,7 @@ class ImportPump:
         self._wake.clear()
         try:
             async with asyncio.timeout(
-                None if self._cursor is None else self._limits.cursor_every_s
+                self._limits.check_every_s if self._cursor is None else self._limits.cursor_every_s
             ):
                 await self._wake.wait()
         except TimeoutError:

@@ -30,6 +30,10 @@ class LinkLimits(BaseModel):
     cursor_every_s: float = Field(2.0, gt=0)
     """How often the importer writes down where it stands. A crash replays at most this much; replays are harmless."""
 
+    check_every_s: float = Field(10.0, gt=0)
+    """How often the importer asks its own store for the last thing it wrote: a store restored under an open link has
+    lost what we believe to be there."""
+
     window_bytes: int = Field(512 * 1024, ge=64 * 1024, le=8 * 1024 * 1024)
     """Unacknowledged bytes of Batch frames: at 100 kB/s a beat queues behind 5 s of data and is still in time."""
 

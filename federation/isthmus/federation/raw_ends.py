@@ -165,6 +165,10 @@ class RawDestination:
         if synced and cursor is not None:
             self._on_synced(Synced(cursor.revision, keys))
 
+    async def check(self) -> None:
+        """See TxnWriter."""
+        await self._writer.check()
+
 
 class _Nothing:
     """The side of a mirror's link that has nothing to send and takes nothing."""
@@ -211,6 +215,9 @@ class NoDestination:
             raise LinkLost("a mirror's source takes no writes")
 
     async def mark(self, cursor: pb.Token | None, *, synced: bool, keys: int) -> None:
+        return
+
+    async def check(self) -> None:
         return
 
 

@@ -35,7 +35,9 @@ from isthmus.trust import AuthorityStore, Enrolment
 CARRIER, PARTNER = TrustDomain("carrier.example"), TrustDomain("partner.example")
 GATEWAY = Identity.of_global(CARRIER, "gateway")
 AGENT = Identity.of_site(CARRIER, SITE, "federation")
-QUICK = LinkLimits(beat_s=0.3, lost_after_s=2.5, proof_every_s=0.3, cursor_every_s=0.1)
+QUICK = LinkLimits(
+    beat_s=0.3, lost_after_s=2.5, proof_every_s=0.3, cursor_every_s=0.1, check_every_s=1.0
+)
 
 
 class Toxiproxy:

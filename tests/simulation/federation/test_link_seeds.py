@@ -22,6 +22,19 @@ def test_every_seed_converges_in_order(restores: bool, disturbed: float) -> None
         run_virtually(World(seed, restores=restores, disturbed=disturbed).run())
 
 
+@pytest.mark.timeout(3600)
+def test_destination_that_goes_back_in_time_is_filled_again() -> None:
+    """The store that a link writes to is restored under it, again and again: equal in the end."""
+    for seed in range(FIRST, FIRST + SEEDS):
+        run_virtually(World(seed, target_restores=True).run())
+
+
+@pytest.mark.parametrize("seed", [2696])
+def test_seeds_that_once_failed(seed: int) -> None:
+    """2696: a backup held the newest nonce, the watch resumed in another history, and nobody noticed."""
+    run_virtually(World(seed, restores=True).run())
+
+
 def test_same_seed_same_run() -> None:
     """G13: a seed that fails can be run again."""
     counts = []

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from tests.simulation.federation.world import World
 from tests.virtual_loop import run_virtually
 
 from isthmus.federation import link_pb2 as pb
+from isthmus.federation.destination import TxnWriter
 from isthmus.federation.exporter import Exporter
 from isthmus.federation.filters import ScopeFilter
 from isthmus.federation.import_pump import ImportPump
 from isthmus.federation.importer import Importer, Work
 from isthmus.federation.source import PeerSource
+from isthmus.kv.port import Operation
 from isthmus.policy.scopes import Verb
 
 SEEDS = 60
@@ -109,3 +111,25 @@ def test_planted_bug_is_found(
         except (AssertionError, TimeoutError):
             return
     pytest.fail(f"{plant.__name__} was not found in {SEEDS} seeds")
+
+
+def test_importer_that_trusts_its_own_store_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without asking for its last write, an importer never notices that its store lost keys."""
+
+    async def check(self: TxnWriter) -> None:
+        return
+
+    honest = TxnWriter.commit
+
+    async def commit(self: TxnWriter, operations: Sequence[Operation]) -> None:
+        self._newest = 0
+        await honest(self, operations)
+
+    monkeypatch.setattr(TxnWriter, "check", check)
+    monkeypatch.setattr(TxnWriter, "commit", commit)
+    for seed in range(SEEDS):
+        try:
+            run_virtually(World(seed, target_restores=True).run())
+        except TimeoutError:
+            return
+    pytest.fail(f"not found in {SEEDS} seeds")

@@ -108,6 +108,7 @@ class World:
 
     seed: int
     restores: bool = False
+    target_restores: bool = False
     disturbed: float = 0.0
     steps: int = 40
     judge: Judge = field(default_factory=Judge)
@@ -117,7 +118,7 @@ class World:
         self.site, self.hub = MemoryStore(), MemoryStore()
         self.wire = Wire(self.site, self.hub, limits=SMALL, tap=self._tap)
         self.backup: Backup | None = None
-        self.backup_counter = 0
+        self.target_backup: Backup | None = None
         self.leaked = False
         self.joins = 0
 
@@ -144,8 +145,19 @@ class World:
 
     async def _step(self) -> None:
         action = self.chance.choices(
-            ("put", "delete", "foreign", "pause", "cut", "kill", "compact", "rewire", "restore"),
-            (30, 14, 3, 20, 5, 3, 4, 3, 4 if self.restores else 0),
+            (
+                "put",
+                "delete",
+                "foreign",
+                "pause",
+                "cut",
+                "kill",
+                "compact",
+                "rewire",
+                "restore",
+                "restore_target",
+            ),
+            (30, 14, 3, 20, 5, 3, 4, 3, 4 * self.restores, 4 * self.target_restores),
         )[0]
         await getattr(self, f"_{action}")()
 
@@ -188,8 +200,17 @@ class World:
         self.judge.restored()
         self.hub.restore(self.backup)
 
+    async def _restore_target(self) -> None:
+        """The destination's own store goes back; its readers see that, so only the end is judged."""
+        if self.target_backup is None or self.chance.random() < 0.5:
+            self.target_backup = self.site.backup()
+            return
+        self.site.restore(self.target_backup)
+
     async def _watch(self) -> None:
         root = import_root(HUB)
+        if self.target_restores:
+            return
         async for batch in self.site.watch(root, start_revision=1):
             for event in batch.events:
                 relative = event.key[len(root) :]
