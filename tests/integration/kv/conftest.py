@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.integration.kv.server import EtcdServer, serves
 
 from isthmus.kv.memory import MemoryStore
 from isthmus.kv.port import KeyValueStore
+from isthmus.kv.sharing import SharedWatches
 
 _numbers = itertools.count()
 
@@ -46,14 +48,25 @@ async def own_etcd(tmp_path: Path) -> AsyncIterator[EtcdServer]:
         server.kill()
 
 
-@pytest.fixture(params=["etcd", "twin"])
+@pytest.fixture(params=["etcd", "twin", "etcd, shared", "twin, shared"])
 async def store(
     request: pytest.FixtureRequest, shared_etcd: EtcdServer
 ) -> AsyncIterator[KeyValueStore]:
-    """What keeps the port's promises: both implementations."""
-    subject: KeyValueStore = MemoryStore() if request.param == "twin" else shared_etcd.store()
+    """What keeps the port's promises: both implementations, watched directly and together with a
+    neighbour."""
+    kind, _, shared = request.param.partition(", ")
+    subject: KeyValueStore = MemoryStore() if kind == "twin" else shared_etcd.store()
+    if shared:
+        monkeypatch = request.getfixturevalue("monkeypatch")
+        together = SharedWatches(subject_as_it_is(subject))
+        monkeypatch.setattr(subject, "watch", together.watch)
     yield subject
     await subject.aclose()
+
+
+def subject_as_it_is(store: KeyValueStore) -> KeyValueStore:
+    """The store with its own ``watch``, whatever its name is bound to later."""
+    return copy.copy(store)
 
 
 @pytest.fixture
