@@ -3,8 +3,9 @@
     python -m isthmus.chaos.peek BASE TIER SPEC dump
     python -m isthmus.chaos.peek BASE TIER SPEC put KEY TEXT
     python -m isthmus.chaos.peek BASE TIER SPEC digest export|import PEER
+    python -m isthmus.chaos.peek BASE TIER SPEC digests PEER        (both, ten times a second, until ended)
 
-One line of JSON. No component of ours has these rights; the admin's key stays with the operator.
+One line of JSON for each answer. No component of ours has these rights; the admin's key stays with the operator.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from isthmus.federation.digest import digest, imported
 from isthmus.kv.etcd import EtcdStore
 from isthmus.policy.keys import ROOT
 
+SIDES = ("export", "import")
+DIGEST_PERIOD_S = 0.1
+
 
 async def peek(store: EtcdStore, tier: str, verb: str, arguments: Sequence[str]) -> Any:
     """The answer to one question."""
@@ -35,6 +39,10 @@ async def peek(store: EtcdStore, tier: str, verb: str, arguments: Sequence[str])
         key, text = arguments
         return {"revision": await store.put(key, text.encode())}
     side, peer = arguments
+    return await _digest(store, tier, side, peer)
+
+
+async def _digest(store: EtcdStore, tier: str, side: str, peer: str) -> dict[str, Any]:
     roots = imported(peer)
     if side == "export":
         roots = tier_exports(peer) if tier == GLOBAL else site_exports(peer)
@@ -42,11 +50,20 @@ async def peek(store: EtcdStore, tier: str, verb: str, arguments: Sequence[str])
     return {"hex": found.hex, "keys": found.keys}
 
 
+async def _digests(store: EtcdStore, tier: str, peer: str) -> None:
+    while True:
+        sides = {side: (await _digest(store, tier, side, peer))["hex"] for side in SIDES}
+        print(json.dumps(sides), flush=True)
+        await asyncio.sleep(DIGEST_PERIOD_S)
+
+
 async def _main(base: str, tier: str, document: str, verb: str, *arguments: str) -> None:
     spec = LabSpec.model_validate_json(document)
     trust = LabTrust(Path(base), spec)
     store = EtcdStore.connect(store_settings(trust, tier, ADMIN, STORE))
     try:
+        if verb == "digests":
+            await _digests(store, tier, arguments[0])
         print(json.dumps(await peek(store, tier, verb, arguments)))
     finally:
         await store.aclose()

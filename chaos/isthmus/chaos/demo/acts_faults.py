@@ -7,6 +7,8 @@ import json
 import re
 import signal
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from isthmus.chaos.demo import chains, sabotage
@@ -102,7 +104,6 @@ async def cut(stage: Stage) -> None:
             "a packet through the chain answers while the site is cut off",
             await stage.ping("milan-a", address, count=2) is not None,
         )
-    await toxics.heal(link)
     stage.facts.figure("heal_namespace_ms", probe.longest_gap_ms)
     stage.facts.check(
         "G14 data plane: a lost function is healed, locally",
@@ -110,7 +111,7 @@ async def cut(stage: Stage) -> None:
         healed_s is not None and 0 <= probe.longest_gap_ms <= 5000,
         f"longest gap {probe.longest_gap_ms:.0f} ms, {probe.lost} of {probe.sent} packets lost",
     )
-    await _converge(stage)
+    await _converge(stage, partial(toxics.heal, link))
 
 
 async def _attest(stage: Stage) -> None:
@@ -187,37 +188,31 @@ async def _admit_locally(stage: Stage) -> None:
     )
 
 
-async def _converge(stage: Stage) -> None:
-    began = time.monotonic()
-    digests: dict[str, str] = {}
+async def _converge(stage: Stage, heal: Callable[[], Awaitable[None]]) -> None:
+    """Heal the link; the time until both stores' digests agree, both ways, as two onlookers tell it."""
+    async with stage.digests(CUT_SITE, GLOBAL) as site, stage.digests(GLOBAL, CUT_SITE) as above:
+        await heal()
+        began = time.monotonic()
 
-    async def one(name: str, tier: str, side: str, peer: str) -> None:
-        digests[name] = (await stage.peek(tier, "digest", side, peer))["hex"]
+        async def equal() -> bool:
+            return bool(
+                site
+                and above
+                and site["export"] == above["import"]
+                and above["export"] == site["import"]
+            )
 
-    async def equal() -> bool:
-        # All four at once: a site's summary is renewed every few seconds, and they must be of one moment.
-        await asyncio.gather(
-            one("milan sends", CUT_SITE, "export", GLOBAL),
-            one("global holds", GLOBAL, "import", CUT_SITE),
-            one("global sends", GLOBAL, "export", CUT_SITE),
-            one("milan holds", CUT_SITE, "import", GLOBAL),
-        )
-        return (
-            digests["milan sends"] == digests["global holds"]
-            and digests["global sends"] == digests["milan holds"]
-        )
-
-    try:
-        ok = await eventually(equal, "digests agree", timeout_s=30)
-    except Late:
-        ok = False
-    took_s = time.monotonic() - began
+        try:
+            ok = await eventually(equal, "digests agree", timeout_s=30, every_s=0.05)
+        except Late:
+            ok = False
+        took_s = time.monotonic() - began
     stage.facts.figure("converge_s", round(took_s, 2))
     stage.facts.check(
         "G4 convergence: after a heal the mirrors equal their source",
         "the link is back and both stores' digests agree, both ways",
         bool(ok),
-        f"{took_s:.1f} s after the heal; {digests.get('milan sends', '')[:12]}",
+        f"{took_s:.1f} s after the heal; {site.get('export', '')[:12]}",
     )
 
 

@@ -115,6 +115,29 @@ class Stage:
         return json.loads(output)
 
     @asynccontextmanager
+    async def digests(self, tier: str, peer: str) -> AsyncIterator[dict[str, str]]:
+        """What a tier's store sends to and holds of a peer, kept up to date while the block runs."""
+        spec = self.lab.spec.model_dump_json()
+        argv = (sys.executable, "-m", "isthmus.chaos.peek", str(self.lab.base), tier, spec)
+        process = await asyncio.create_subprocess_exec(
+            *Node(tier).command(*argv, "digests", peer), stdout=asyncio.subprocess.PIPE
+        )
+        newest: dict[str, str] = {}
+
+        async def follow() -> None:
+            assert process.stdout is not None
+            async for line in process.stdout:
+                newest.update(json.loads(line))
+
+        following = asyncio.create_task(follow())
+        try:
+            await eventually(_known(newest), f"the first digests of {tier}", timeout_s=20)
+            yield newest
+        finally:
+            await end(process)
+            await following
+
+    @asynccontextmanager
     async def serving(self, attachment: str, ports: tuple[int, ...]) -> AsyncIterator[None]:
         """A web server at a customer's premises, and an echo for the probe."""
         address = self.lab.addresses.customer(attachment)
@@ -188,6 +211,13 @@ class Probe:
     def longest_gap_ms(self) -> float:
         """The longest outage."""
         return float(self.report.get("longest_gap_ms", -1.0))
+
+
+def _known(newest: dict[str, str]) -> Callable[[], Awaitable[bool]]:
+    async def known() -> bool:
+        return bool(newest)
+
+    return known
 
 
 async def eventually(
