@@ -6,6 +6,8 @@ of a single member are Unix sockets inside the data folder, mode 0700, so that t
 is open is the clients' (measured: etcd 3.7 takes ``unix://`` for both). Readiness is asked through
 the metrics socket: no certificate, no port. Who may do what is not decided here: the contract's
 roles are laid over the running store by ``isthmus.kv`` and ``isthmus.contract``.
+
+A member of several speaks to its peers by TCP; see :mod:`isthmus.deploy.etcd_cluster`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +40,30 @@ class EtcdTls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EtcdPeers:
+    """Where a member of several hears its peers. ``cluster`` maps the names of all, itself included, to their URLs;
+    ``joins``: they run already and have been told of it. Without ``tls`` plain http: for loopback only.
+    """
+
+    port: int
+    cluster: Mapping[str, str]
+    host: str = "127.0.0.1"
+    joins: bool = False
+    token: str = "isthmus"
+    tls: EtcdTls | None = None
+
+    @property
+    def url(self) -> str:
+        """Where peers dial."""
+        return f"{'http' if self.tls is None else 'https'}://{self.host}:{self.port}"
+
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EtcdMember:
-    """A single-member etcd. Without ``tls`` it serves plain http: for tests on loopback only."""
+    """One etcd: alone, or one of several (``peers``). Without ``tls`` it serves plain http: for loopback only."""
 
     data_dir: Path
     client_port: int
@@ -50,16 +74,31 @@ class EtcdMember:
     log_file: Path | None = None
     quota_bytes: int = 512 * 1024 * 1024  # a site of 1,000 chains needs tens of MB; full = alarm
     compaction_mode: str = "revision"  # by revisions: a quiet site keeps its history for resumes
-    compaction_retention: str = "20000"
+    compaction_retention: str = (
+        "100000"  # the outer bound; the maintainer keeps the declared window
+    )
     snapshot_count: int = 10_000  # entries kept in memory between snapshots
+    peers: EtcdPeers | None = None
     unsafe_no_fsync: bool = False  # tests only: a crash of the machine would lose writes
     extra: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse to serve in the clear on anything but loopback."""
-        if self.tls is None and self.client_host not in ("127.0.0.1", "::1", "localhost"):
+        if self.tls is None and self.client_host not in _LOOPBACK:
             raise ValueError(
                 f"etcd {self.name!r}: plain http on {self.client_host}; give tls, or use 127.0.0.1"
+            )
+        peers = self.peers
+        if peers is None:
+            return
+        if peers.tls is None and peers.host not in _LOOPBACK:
+            raise ValueError(
+                f"etcd {self.name!r}: plain http to peers on {peers.host}; give peers.tls, or use 127.0.0.1"
+            )
+        if peers.cluster.get(self.name) != peers.url:
+            raise ValueError(
+                f"etcd {self.name!r}: its own entry in peers.cluster is "
+                f"{peers.cluster.get(self.name)!r}; it must be {peers.url!r}"
             )
 
     @property
@@ -75,16 +114,13 @@ class EtcdMember:
 
 def etcd_argv(member: EtcdMember, etcd: Path) -> tuple[str, ...]:
     """The command line; it expects the data folder as working directory (for the sockets)."""
-    peer = f"unix://{_PEER_SOCKET}"
     base = (
         str(etcd),
         f"--name={member.name}",
         f"--data-dir={member.data_dir}",
         f"--listen-client-urls={member.client_url}",
         f"--advertise-client-urls={member.client_url}",
-        f"--listen-peer-urls={peer}",
-        f"--initial-advertise-peer-urls={peer}",
-        f"--initial-cluster={member.name}={peer}",
+        *_peers_argv(member),
         f"--listen-metrics-urls=unix://{_METRICS_SOCKET}",
         "--enable-grpc-gateway=false",
         f"--quota-backend-bytes={member.quota_bytes}",
@@ -95,6 +131,31 @@ def etcd_argv(member: EtcdMember, etcd: Path) -> tuple[str, ...]:
     )
     fsync = ("--unsafe-no-fsync",) if member.unsafe_no_fsync else ()
     return (*base, *_tls_argv(member.tls), *fsync, *member.extra)
+
+
+def _peers_argv(member: EtcdMember) -> tuple[str, ...]:
+    peers = member.peers
+    alone = f"unix://{_PEER_SOCKET}"
+    url = alone if peers is None else peers.url
+    cluster = {member.name: alone} if peers is None else peers.cluster
+    argv = (
+        f"--listen-peer-urls={url}",
+        f"--initial-advertise-peer-urls={url}",
+        f"--initial-cluster={','.join(f'{name}={where}' for name, where in cluster.items())}",
+    )
+    if peers is None:
+        return argv
+    state = "existing" if peers.joins else "new"
+    argv += (f"--initial-cluster-state={state}", f"--initial-cluster-token={peers.token}")
+    if peers.tls is None:
+        return argv
+    return (
+        *argv,
+        "--peer-client-cert-auth",
+        f"--peer-trusted-ca-file={peers.tls.ca_file}",
+        f"--peer-cert-file={peers.tls.cert_file}",
+        f"--peer-key-file={peers.tls.key_file}",
+    )
 
 
 def _tls_argv(tls: EtcdTls | None) -> tuple[str, ...]:

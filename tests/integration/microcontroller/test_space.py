@@ -183,7 +183,7 @@ async def test_history_within_the_declared_cut_can_be_resumed(etcd: SmallEtcd) -
                 return True
             return False
 
-        _: bool = await eventually(forgotten, "what is older than the cut is gone")
+        __: bool = await eventually(forgotten, "what is older than the cut is gone")
         watch = etcd.root.watch(KEY, start_revision=second)
         await anext(watch)
         batch = await asyncio.wait_for(anext(watch), 10)
