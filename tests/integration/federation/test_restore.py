@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tests.federation_support import intents_at_site, outbox, until
@@ -17,7 +18,7 @@ from isthmus.deploy.binaries import find
 pytestmark = pytest.mark.etcd
 
 
-async def run(program: str, *arguments: str) -> None:
+async def run(program: Literal["etcdctl", "etcdutl"], *arguments: str) -> None:
     """One of etcd's own tools."""
     process = await asyncio.create_subprocess_exec(
         str((await find(program)).path), *arguments,

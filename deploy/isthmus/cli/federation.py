@@ -1,0 +1,132 @@
+"""``isthmus mirror`` and ``isthmus federation status|lens``: links as an operator sees them.
+
+The mirror is a program of its own (:mod:`isthmus.federation.mirror_main`); its options go there unread.
+Status comes from the file that a link's process writes every second; the lens asks the store that exports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from isthmus.contract.scopes import site_exports, tier_exports
+from isthmus.federation.errors import SettingsRefused
+from isthmus.federation.filters import ScopeFilter
+from isthmus.federation.lens import Lens, lens
+from isthmus.federation.mirror_main import main as mirror_main
+from isthmus.federation.settings import (
+    GatewaySettings,
+    SiteLinkSettings,
+    load_gateway,
+    load_site,
+)
+from isthmus.federation.status import LinkStatus, read_status
+from isthmus.kv.errors import StoreError
+from isthmus.kv.etcd import EtcdStore
+
+
+@click.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def mirror(arguments: tuple[str, ...]) -> int:
+    """Keep a prefix of one etcd equal in another."""
+    try:
+        return mirror_main(arguments)
+    except SystemExit as ended:  # argparse: help, or wrong usage
+        return ended.code if isinstance(ended.code, int) else 2
+
+
+@click.group()
+def federation() -> None:
+    """Links between stores: their state, and what crosses."""
+
+
+@federation.command(epilog="\b\nExample:\n  isthmus federation status state/gateway/status.json")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="as JSON")
+def status(files: tuple[Path, ...], as_json: bool) -> None:
+    """State, age, lag, bytes, denials and digest of each link, from the files its process writes."""
+    links: list[LinkStatus] = []
+    for path in files:
+        try:
+            links += read_status(path)
+        except ValueError:
+            raise click.ClickException(f"{path}: not the status file of a link") from None
+    if as_json:
+        click.echo(json.dumps([link.model_dump(mode="json") for link in links], indent=2))
+        return
+    for link in links:
+        click.echo(_line(link))
+
+
+@federation.command("lens", epilog="\b\nExample:\n  isthmus federation lens gateway.json paris")
+@click.argument("settings", type=click.Path(exists=True, path_type=Path))
+@click.argument("peer")
+@click.option("--everything", is_flag=True, help="count the keys outside, too (needs the right)")
+@click.option("--json", "as_json", is_flag=True, help="as JSON")
+def lens_command(settings: Path, peer: str, everything: bool, as_json: bool) -> None:
+    """Exactly what crosses to PEER, and what is held back and why. SETTINGS: of a gateway or a site's link."""
+    try:
+        seen = asyncio.run(_look(settings, peer, everything))
+    except (SettingsRefused, StoreError) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(seen.model_dump_json(indent=2))
+        return
+    for one in seen.crossing:
+        click.echo(f"crosses    {one.relative}  ({one.bytes} bytes, from {one.source})")
+    for denial in seen.held_back:
+        click.echo(f"held back  {denial.key}: {denial.code}: {denial.reason}")
+    for family, count in sorted(seen.outside.items()):
+        click.echo(f"outside    {family}/: {count} keys")
+    click.echo(
+        f"{len(seen.crossing)} keys, {seen.total_bytes} bytes cross to {peer}; "
+        f"{seen.held_back_total} held back"
+    )
+
+
+async def _look(path: Path, peer: str, everything: bool) -> Lens:
+    settings = _either(path)
+    if settings.store is None:
+        raise SettingsRefused(f"{path}: store: is needed: endpoints and certificate of our etcd")
+    if isinstance(settings, GatewaySettings):
+        found = {one.name: one.peer() for one in settings.peers}
+        roots = tier_exports(peer)
+    else:
+        found = {settings.peer.name: settings.peer.peer()}
+        roots = site_exports(peer)
+    if peer not in found:
+        raise SettingsRefused(f"peer {peer!r} is not listed; there are: {', '.join(sorted(found))}")
+    store = EtcdStore.connect(settings.store)
+    try:
+        check = ScopeFilter(found[peer].sends)
+        return await lens(store, peer, roots, check, everything=everything)
+    finally:
+        await store.aclose()
+
+
+def _either(path: Path) -> GatewaySettings | SiteLinkSettings:
+    try:
+        return load_gateway(path)
+    except SettingsRefused as refused:
+        try:
+            return load_site(path)
+        except SettingsRefused:
+            raise refused from None
+
+
+def _line(link: LinkStatus) -> str:
+    digest = {True: "equal", False: "DIFFERENT", None: "not compared"}[link.digests_equal]
+    denied = ", ".join(f"{reason} {count}" for reason, count in sorted(link.denied.items()))
+    trouble = f"; last error {link.last_error}" if link.last_error and not link.connected else ""
+    return (
+        f"{link.peer}: {link.state}, heard {link.silent_s:.1f} s ago, lag {link.lag_ms:.0f} ms, "
+        f"sent {link.bytes_sent} received {link.bytes_received} bytes, "
+        f"{link.keys_exported} keys out {link.keys_imported} in, digests {digest}, "
+        f"denied {denied or 'nothing'}{trouble}"
+    )

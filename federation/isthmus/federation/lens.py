@@ -1,0 +1,90 @@
+"""What crosses to a peer, key by key, and what is held back and why (issue: federation lens).
+
+It asks the store that exports, with the very filter that the link uses, so it cannot tell another story than the wire.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pydantic import BaseModel, ConfigDict
+
+from isthmus.contract.scopes import ExportRoot
+from isthmus.federation.filters import Denial, DenialLog, ExportFilter, KeyCheck
+from isthmus.kv.port import Entry, KeyValueStore
+from isthmus.policy.keys import ROOT
+
+
+class Crossing(BaseModel):
+    """One key that crosses: as it is called here and there, and its size."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    relative: str
+    bytes: int
+    revision: int
+
+
+class Lens(BaseModel):
+    """``held_back`` are keys below the export roots that the scope stops; ``outside`` counts keys by family that no
+    root covers (only those the asker may read)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    peer: str
+    crossing: tuple[Crossing, ...]
+    held_back: tuple[Denial, ...]
+    held_back_total: int
+    outside: dict[str, int]
+
+    @property
+    def total_bytes(self) -> int:
+        """Keys and values of a first copy."""
+        return sum(len(one.relative) + one.bytes for one in self.crossing)
+
+
+async def lens(
+    store: KeyValueStore,
+    peer: str,
+    roots: tuple[ExportRoot, ...],
+    check: KeyCheck,
+    *,
+    everything: bool = False,
+) -> Lens:
+    """Look at what crosses to ``peer``. ``everything``: count what lies outside, too (needs the right to read all)."""
+    denials = DenialLog()
+    filter_ = ExportFilter(roots, check, denials)
+    crossing: list[Crossing] = []
+    for lane, root in enumerate(roots):
+        for entry in await _entries(store, root.source):
+            relative = filter_.relative(lane, entry.key)
+            if relative is not None and filter_.value_passes(entry.key, entry.value):
+                crossing.append(
+                    Crossing(
+                        source=entry.key,
+                        relative=relative,
+                        bytes=len(entry.value),
+                        revision=entry.mod_revision,
+                    )
+                )
+    outside: Counter[str] = Counter()
+    if everything:
+        inside = {one.source for one in crossing}
+        for entry in await _entries(store, ROOT):
+            if entry.key not in inside:
+                outside[entry.key[len(ROOT) :].split("/", 1)[0]] += 1
+    return Lens(
+        peer=peer,
+        crossing=tuple(crossing),
+        held_back=tuple(denials.newest),
+        held_back_total=denials.total("export"),
+        outside=dict(outside),
+    )
+
+
+async def _entries(store: KeyValueStore, source: str) -> tuple[Entry, ...]:
+    if source.endswith("/"):
+        return (await store.snapshot(source)).entries
+    entry = await store.get(source)
+    return () if entry is None else (entry,)

@@ -1,0 +1,70 @@
+"""``isthmus federation status|lens`` and ``isthmus mirror`` as a person types them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from tests.federation_support import SITE, outbox, until
+from tests.integration.federation.lab import lab
+
+from isthmus.cli.main import main
+
+pytestmark = pytest.mark.etcd
+
+
+async def run(*arguments: str) -> int:
+    """The command, beside the running lab."""
+    return await asyncio.to_thread(main, arguments)
+
+
+async def test_lens_shows_exactly_what_crosses_and_what_is_held_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same filter as the wire's: one key crosses, one is stopped by the scope, the rest is outside."""
+    async with lab(tmp_path, linked=False) as world:
+        await world.hub.put(outbox("intents/acme/web"), b"12345")
+        await world.hub.put(outbox("secret/acme"), b"x")
+        await world.hub.put("/isthmus/v1/vnis/1", b"x")
+        path = tmp_path / "gateway.json"
+        path.write_text(world.gateway_settings().model_dump_json())
+        assert await run("federation", "lens", str(path), SITE, "--everything") == 0
+        told = capsys.readouterr().out
+        assert "crosses    intents/acme/web  (5 bytes" in told
+        assert "scope-denied" in told
+        assert "outside    vnis/: 1 keys" in told
+        assert "1 keys, 21 bytes cross to paris; 1 held back" in told
+        assert await run("federation", "lens", str(path), SITE, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["crossing"][0]["relative"] == "intents/acme/web"
+        assert await run("federation", "lens", str(path), "nobody") == 1
+        assert "not listed" in capsys.readouterr().err
+
+
+async def test_status_reads_what_the_process_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line per link, with the digest's verdict."""
+    async with lab(tmp_path, linked=False) as world:
+        path = tmp_path / "site.status"
+        world.run_gateway()
+        world.run_site(status_file=path)
+        await until(lambda: path.exists() and '"digests_equal":true' in path.read_text(), "written")
+        assert await run("federation", "status", str(path)) == 0
+        assert "global: open" in capsys.readouterr().out
+        assert await run("federation", "status", str(path), "--json") == 0
+        assert json.loads(capsys.readouterr().out)[0]["digests_equal"] is True
+        other = tmp_path / "other"
+        other.write_text("{")
+        assert await run("federation", "status", str(other)) == 1
+
+
+def test_mirror_is_a_command_with_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """The options of the issue, by their names; a wrong one is usage (2)."""
+    assert main(["mirror", "--help"]) == 0
+    told = capsys.readouterr().out
+    for option in ("--from", "--to", "--prefix", "--dest-prefix", "--exclude", "--from-cacert",
+                   "--from-cert", "--from-key", "--to-cacert", "--to-cert", "--to-key"):  # fmt: skip
+        assert option in told
+    assert main(["mirror", "--from", "127.0.0.1:1"]) == 2
