@@ -102,6 +102,7 @@ async def test_a_placement_actor_killed_in_mid_apply_loses_nothing(
     assert await actor(two, not_pid=pid) != pid
 
 
+@pytest.mark.slow
 async def test_an_actor_that_hangs_is_replaced(on_ray: World, two: World) -> None:
     """Why: Ray restarts the dead but not the stopped (measured: a SIGSTOP is never noticed), so asking is ours."""
     pid = await actor(two)
