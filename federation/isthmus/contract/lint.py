@@ -87,6 +87,15 @@ class Finding:
         return f"{self.tier.value} family {self.family}: {self.text} [{self.rule}]"
 
 
+def known(tier: Tier, component: str) -> bool:
+    """Is ``component`` one of the table's, or an EMS? All others are vendors' own."""
+    for template in (*COMPONENTS[tier], *(("ems-{name}",) if tier is Tier.SITE else ())):
+        head, variable, _ = template.partition("{")
+        if component == head if not variable else component.startswith(head) and component != head:
+            return True
+    return False
+
+
 def lint(families: Mapping[Tier, tuple[Family, ...]] = FAMILIES) -> tuple[Finding, ...]:
     """Every broken rule of the table, in its order; none means sound."""
     found: list[Finding] = []

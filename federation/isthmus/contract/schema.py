@@ -70,11 +70,14 @@ def _breaks(old: Mapping[str, Schema], new: Mapping[str, Schema]) -> Iterator[st
         if after is None:
             yield f"{name}: the model is gone; stored values of it could not be read"
             continue
-        if "enum" in before:
-            lost = [value for value in before["enum"] if value not in after.get("enum", ())]
-            if lost:
-                yield f"{name}: value {lost[0]!r} is gone"
+        yield from _values(name, before, after)
         yield from _fields(name, before, after)
+
+
+def _values(name: str, before: Schema, after: Schema) -> Iterator[str]:
+    lost = [value for value in before.get("enum", ()) if value not in after.get("enum", ())]
+    if lost:
+        yield f"{name}: value {lost[0]!r} is gone; stored values have it"
 
 
 def _fields(name: str, before: Schema, after: Schema) -> Iterator[str]:
@@ -84,6 +87,8 @@ def _fields(name: str, before: Schema, after: Schema) -> Iterator[str]:
             yield f"{name}.{field}: the field is gone; keep it, and say that it is not used"
         elif _shape(was) != _shape(has[field]):
             yield f"{name}.{field}: another type; add a field of another name"
+        else:
+            yield from _values(f"{name}.{field}", was, has[field])
     for field in sorted(set(after.get("required", ())) - set(before.get("required", ()))):
         yield f"{name}.{field}: is required now; older writers leave it out, so give it a default"
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from isthmus.contract.errors import ComponentUnknown
 from isthmus.contract.families import APPLIED, FAMILIES
 from isthmus.contract.family import Family, Tier
+from isthmus.contract.lint import known
 from isthmus.contract.roles import Access, Role, instance_role, role, vendor_role
 from isthmus.kv import grants as store_grants
 from isthmus.kv.ranges import KeyRange
@@ -47,13 +47,12 @@ class Subject:
     def of_component(cls, tier: Tier, name: str, may_read: Iterable[str] = ()) -> Subject:
         """A component of the table, or else a vendor whose agreement lets it read ``may_read``."""
         check_segment(name)
-        try:
+        if known(tier, name):
             return cls(Kind.COMPONENT, tier, name, role(tier, name))
-        except ComponentUnknown:
-            agreed = [prefix if prefix.startswith(ROOT) else ROOT + prefix for prefix in may_read]
-            for prefix in agreed:
-                check_prefix(prefix)
-            return cls(Kind.VENDOR, tier, name, vendor_role(tier, name, reads=agreed))
+        agreed = [prefix if prefix.startswith(ROOT) else ROOT + prefix for prefix in may_read]
+        for prefix in agreed:
+            check_prefix(prefix)
+        return cls(Kind.VENDOR, tier, name, vendor_role(tier, name, reads=agreed))
 
     @classmethod
     def of_instance(cls, instance: str, owner: str = "configurator") -> Subject:
