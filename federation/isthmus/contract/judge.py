@@ -14,6 +14,7 @@ from isthmus.contract.families import (
     APPLIED,
     CONFIG,
     CONFIG_OWNERS,
+    FAMILIES,
     LEASES,
     STATE,
     VNF_STATS,
@@ -70,9 +71,16 @@ def _entry(subject: Subject, entry: Entry, now: float) -> Iterator[Finding]:
         clause = "X1" if vendors else "V2"
         yield ("V8" if raw.schema_.startswith("Pointer/") else clause), str(refused)
         return
-    yield from _stamp(subject, held, now)
+    if not _imported(subject.tier, entry.key):  # another's word: its origin and its age
+        yield from _stamp(subject, held, now)
     if LEASES.parse(entry.key) is not None and not entry.lease_id:
         yield "L1", "leadership without a lease: it would outlive its holder"
+
+
+def _imported(tier: Tier, key: str) -> bool:
+    """Is this a copy of what another store's writer said?"""
+    tails = (family for family in FAMILIES[tier] if family.tail)
+    return not is_note(tier, key) and any(family.parse(key) for family in tails)
 
 
 def _object(value: bytes) -> None:
