@@ -5,6 +5,7 @@ Run once with the admin's certificate before anybody else may connect; idempoten
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from isthmus.contract.family import Tier
@@ -39,8 +40,10 @@ async def first_light(
         if not await admin.auth_enabled():
             if "root" not in await admin.roles():
                 await admin.add_role("root")
-            for component in (*components, ADMIN):
-                await users.ensure(role(kind, component))
+            # Together: each is a dozen small writes, which the store commits in batches.
+            async with asyncio.TaskGroup() as group:
+                for component in (*components, ADMIN):
+                    group.create_task(users.ensure(role(kind, component)))
             await admin.enable_auth()
     finally:
         await store.aclose()
