@@ -163,9 +163,9 @@ async def check(
             report.skip([clause for clause in CLAUSES if clause != "S1"], "not let in")
             return report
         await _access(report, Prober(subject, store, settings, timeout_s=timeout_s))
-        await _values(report, store, observe_s, timeout_s, now)
         if subject.kind is Kind.INSTANCE:
             await _function(report, store, timeout_s)
+        await _values(report, store, observe_s, timeout_s, now)
     return report
 
 

@@ -8,8 +8,12 @@ import functools
 import json
 import os
 import random
+import re
+import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 import pytest
 from tests.integration.contract.conftest import Realm
@@ -36,6 +40,7 @@ from isthmus.contract.instance import (
 )
 from isthmus.contract.roles import Role, instance_role, role, vendor_role
 from isthmus.contract.subject import Subject
+from isthmus.deploy.binaries import find
 from isthmus.deploy.command import run
 from isthmus.infrastructure.hollow import HollowCompute
 from isthmus.kv.grants import Access, Grant
@@ -43,6 +48,7 @@ from isthmus.microcontroller import Microcontroller, Runner
 from isthmus.site.intake import Intake
 from isthmus.site.watcher import HostFacts, Watcher
 from isthmus.vnf.client import VnfClient
+from isthmus.vnf.relay import Relay, RelayLimits, Upstream
 
 pytestmark = pytest.mark.etcd
 DOMAIN = "spiffe://carrier.example/site/a"
@@ -300,3 +306,47 @@ async def test_the_command_says_it_with_its_exit_code_too(realm: Realm) -> None:
     assert document["conforms"] is False
     code, text = await command(realm, user, "--component", "a", "--instance", "b")
     assert (code, "give either" in text) == (2, True)
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "vnf-authors.md"
+
+
+async def test_a_foreign_function_behind_its_socket_conforms(realm: Realm) -> None:
+    """The sample of the authors' page (nothing but etcdctl), judged by the command through the very same socket."""
+    found = re.search(
+        r"<!-- test: process function -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL
+    )
+    assert found
+    instance = "i-0000000000c3"
+    user, _ = await configured(realm, instance)
+    held = realm.settings(user)
+    assert held.cert_file is not None
+    assert held.key_file is not None
+    upstream = Upstream("127.0.0.1", realm.server.port, "localhost", realm.authority.file)
+    with tempfile.TemporaryDirectory(prefix="cf") as folder:
+        socket = Path(folder) / "kv.sock"
+        relay = Relay(socket, upstream, held.cert_file, held.key_file, RelayLimits())
+        await relay.start()
+        etcdctl = (await find("etcdctl")).path
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-I", "-c", found.group(1), folder, instance, "1"),
+            env={"PATH": f"{etcdctl.parent}:{os.environ['PATH']}"},
+            stdout=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            argv = [sys.executable, "-m", "isthmus.cli", "conformance", "--instance", instance]
+            done = await run(
+                [*argv, "--endpoint", f"unix:{socket}", "--timeout", "20"],
+                timeout_s=60,
+                env=dict(os.environ),
+                check=False,
+            )
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            await relay.aclose()
+        assert done.code == 0, done.output
+        assert f"instance.{instance}: conforms; 3 values judged" in done.output

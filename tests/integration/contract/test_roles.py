@@ -182,3 +182,22 @@ async def test_a_role_that_is_too_wide_is_noticed(
         findings = await getattr(prober, probe)()
         assert any(says in finding for finding in findings), findings
         assert (await root.status()).revision == before
+
+
+async def test_every_probe_notices_a_server_that_refuses_nothing(realm: Realm) -> None:
+    """Planted: with etcd's root role even the stretched watch and the nested transaction go through, so each of the
+    raw requests is well formed, and only rights stop it."""
+    held = vendor_role(Tier.SITE, "mighty")
+    user = await realm.admit("mighty", grants_of(held), root=True)
+    subject = Subject(Kind.VENDOR, Tier.SITE, "mighty", held)
+    async with realm.store(user) as store:
+        prober = Prober(subject, store, realm.settings(user), timeout_s=5)
+        assert await prober.own_access() == []
+        for probe in (
+            prober.foreign_writes,
+            prober.foreign_reads,
+            prober.wide_ranges,
+            prober.stretched_watch,
+            prober.nested_transaction,
+        ):
+            assert await probe(), probe.__name__
