@@ -279,5 +279,5 @@ async def _write(call: Any, request: wire.WatchRequest) -> None:
     """Write; a stream that is already lost is the reader's business."""
     try:
         await call.write(request)
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+    except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
         return
