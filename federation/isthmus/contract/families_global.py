@@ -155,4 +155,5 @@ G_EXPLAIN = Family(
     chain.Explanation,
     "why a decision fell as it did",
     retention="janitor",
+    limit_bytes=4096,
 )

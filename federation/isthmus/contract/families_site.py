@@ -265,4 +265,5 @@ EXPLAIN = Family(
     chain.Explanation,
     "why a decision fell as it did",
     retention="janitor",
+    limit_bytes=4096,
 )

@@ -51,9 +51,12 @@ def _entry(subject: Subject, entry: Entry, now: float) -> Iterator[Finding]:
     vendors = entry.key.startswith(f"{ROOT}x/")
     if not vendors and not is_note(subject.tier, entry.key):
         try:
-            family_at(subject.tier, entry.key)
+            limit_bytes = family_at(subject.tier, entry.key).limit_bytes
         except KeyUnknown as unknown:
             yield "K3", str(unknown)
+            return
+        if len(entry.value) > limit_bytes:
+            yield "V1", f"{len(entry.value)} bytes; the family takes at most {limit_bytes}"
             return
     try:
         _object(entry.value)

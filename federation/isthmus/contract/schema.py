@@ -89,8 +89,24 @@ def _fields(name: str, before: Schema, after: Schema) -> Iterator[str]:
             yield f"{name}.{field}: another type; add a field of another name"
         else:
             yield from _values(f"{name}.{field}", was, has[field])
+            if _tighter(was, has[field]):
+                yield f"{name}.{field}: a tighter bound; values that were good would be refused"
     for field in sorted(set(after.get("required", ())) - set(before.get("required", ()))):
         yield f"{name}.{field}: is required now; older writers leave it out, so give it a default"
+
+
+_LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems")
+_UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
+
+
+def _tighter(was: Schema, now: Schema) -> bool:
+    """Does ``now`` refuse something that ``was`` took? A new or another pattern counts as if it did."""
+    unbounded = float("inf")
+    return (
+        any(now.get(name, -unbounded) > was.get(name, -unbounded) for name in _LOWER)
+        or any(now.get(name, unbounded) < was.get(name, unbounded) for name in _UPPER)
+        or ("pattern" in now and now["pattern"] != was.get("pattern"))
+    )
 
 
 def _shape(schema: object) -> object:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from isthmus.contract import docs, reference, schema
-from isthmus.contract.chain import ChainSpec
+from isthmus.contract.chain import ChainSpec, Explanation
 from isthmus.contract.conformance import CLAUSES
 from isthmus.contract.envelope import Stamp, seal
 from isthmus.contract.errors import ContractError, KeyUnknown, ValueRefused
@@ -110,6 +110,11 @@ def test_what_is_additive_and_what_is_not() -> None:
     assert "another type" in changed("ChainPlan/properties/epoch/type", "string")
     assert "another type" in changed("ChainPlan/properties/hops/items", {"type": "string"})
     assert "is required now" in changed("ChainPlan/required", ["epoch"])
+    assert changed("InstanceDesired/properties/incarnation/minimum", 0) == ""
+    assert "tighter" in changed("InstanceDesired/properties/incarnation/minimum", 2)
+    assert "tighter" in changed("InstanceDesired/properties/incarnation/maximum", 9)
+    assert "tighter" in changed("ChainSpec/properties/tenant/pattern", "^[a-z]+$")
+    assert changed("ChainSpec/properties/tenant/pattern", None) == ""
     assert "the model is gone" in changed("ChainPlan", None)
     assert "'degraded' is gone" in changed("Phase/enum", ["pending", "running"])
     assert "'starting' is gone" in changed("InstanceRuntime/properties/phase/enum", ["running"])
@@ -213,3 +218,14 @@ def test_reading_refuses_what_does_not_belong_there() -> None:
         read(Tier.SITE, f"{ROOT}plans/t/c", value)
     with pytest.raises(KeyUnknown):
         read(Tier.SITE, f"{ROOT}nowhere", value)
+
+
+def test_a_family_may_take_less_than_the_common_cap() -> None:
+    """DESIGN section 4: an explanation is at most 4 KiB; both sides of that bound."""
+    key = f"{ROOT}explain/placer/t/c"
+    empty = len(seal(Explanation(decision="accepted", reason=""), STAMP, as_of=1.0))
+    fits = Explanation(decision="accepted", reason="x" * (4096 - empty))
+    assert read(Tier.SITE, key, seal(fits, STAMP, as_of=1.0)).body == fits
+    over = Explanation(decision="accepted", reason="x" * (4097 - empty))
+    with pytest.raises(ValueRefused, match="at most 4096"):
+        read(Tier.SITE, key, seal(over, STAMP, as_of=1.0))
