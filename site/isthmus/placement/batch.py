@@ -33,7 +33,6 @@ DEFAULT_WORK = 2_000
 LIFTS = 8  # chains lifted in a move: 4 to 12 do alike, 24 is worse
 AUTO_FAST_CHAINS = 100  # from here on compiled kernels pay in a batch
 CHUNK = 25  # moves between two looks at the clock
-PRICED_AT_ONCE = 500  # chains of a dual round between two looks at the clock
 LINK_SHARE = 0.5  # scale of link prices: this share of the mean worth of a kbit/s
 SITE_FLOOR = 0.1  # least scale of a site price, as a share of the mean worth of a unit
 POLISH = 0.03  # scale of congestion prices while chains are placed anew for cost
@@ -195,7 +194,7 @@ class _Run:
         self.order = sorted(range(len(arena.chains)), key=lambda c: (-self.rank[c], c))
         self._market(1.0)
         self._pass(self.order)
-        while not self.dual.advance(PRICED_AT_ONCE):
+        while not self.dual.advance(duals.PRICED_AT_ONCE):
             pass
         self._note()
 
@@ -258,7 +257,7 @@ class _Run:
 
     def _dual_round(self) -> bool:
         self.dual.move(self.arena.objective())
-        while not self.dual.advance(PRICED_AT_ONCE):
+        while not self.dual.advance(duals.PRICED_AT_ONCE):
             if self.out_of_time():
                 return False
         return True
@@ -300,7 +299,7 @@ class _Run:
         labels = min(POLISH_LABELS, int(arena.scratch.limit))
         while at < count and not self.out_of_time():
             graph, state, batch, market, answers, scratch, work = arena.parts
-            end = min(at + PRICED_AT_ONCE, count)
+            end = min(at + duals.PRICED_AT_ONCE, count)
             _, stopped = arena.moves.polish(
                 graph,
                 state,

@@ -19,6 +19,7 @@ ROUNDING = 1e-9  # share of the bound added for what doubles may have lost
 MOMENTUM = 0.6
 FIRST_STEP = 0.5
 SHRINK = 0.6
+PRICED_AT_ONCE = 500  # chains of a round between two looks at the clock
 PATIENCE = 3  # rounds without a better bound before the step shrinks
 
 

@@ -415,3 +415,30 @@ def bound_round(
                 link_use[step] += query.bandwidth[stage]
                 v = graph.head[step]
     return total
+
+
+@jit
+def price_one(
+    graph: Any,
+    state: Any,
+    batch: Any,
+    scratch: Any,
+    work: Any,
+    c: int,
+    stage: int,
+    site: int,
+    other: int,
+    its_site: int,
+) -> Any:
+    """The cheapest walk of one chain at these prices that pays, pairs and sums kept.
+
+    With ``stage`` not negative that stage must stand at ``site``; so with ``other``.
+    """
+    query = query_of(graph, batch, work, c)
+    fill_costs(graph, state, batch, query, c)
+    for v in range(graph.sites):
+        if stage >= 0 and v != site:
+            query.place_cost[stage * graph.sites + v] = INF
+        if other >= 0 and v != its_site:
+            query.place_cost[other * graph.sites + v] = INF
+    return search(graph, state, query, scratch, 0.0, batch.value[c])
