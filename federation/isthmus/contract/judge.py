@@ -22,7 +22,7 @@ from isthmus.contract.families import (
 from isthmus.contract.family import Tier
 from isthmus.contract.instance import Applied, ConfigOwner, InstanceStats
 from isthmus.contract.registry import MODELS, any_envelope, family_at, is_note, loose, read
-from isthmus.contract.subject import Subject
+from isthmus.contract.subject import Kind, Subject
 from isthmus.identity.text import visible
 from isthmus.kv.port import Entry
 from isthmus.policy.errors import KeyRefused
@@ -38,6 +38,8 @@ Finding = tuple[str, str]
 def judge_entries(subject: Subject, entries: Sequence[Entry], now: float) -> Iterator[Finding]:
     """Each value that ``subject`` keeps at ``now`` (UTC seconds)."""
     for entry in entries:
+        if _only_retained(subject, entry.key):
+            continue
         for clause, text in _entry(subject, entry, now):
             yield clause, f"{visible(entry.key)}: {visible(text, 300)}"
 
@@ -48,8 +50,10 @@ def _entry(subject: Subject, entry: Entry, now: float) -> Iterator[Finding]:
     except KeyRefused as refused:
         yield "K1", str(refused)
         return
+    if is_note(subject.tier, entry.key):
+        return  # the importer's own business (section 9)
     vendors = entry.key.startswith(f"{ROOT}x/")
-    if not vendors and not is_note(subject.tier, entry.key):
+    if not vendors:
         try:
             limit_bytes = family_at(subject.tier, entry.key).limit_bytes
         except KeyUnknown as unknown:
@@ -80,10 +84,21 @@ def _entry(subject: Subject, entry: Entry, now: float) -> Iterator[Finding]:
         yield "L1", "leadership without a lease: it would outlive its holder"
 
 
+def _only_retained(subject: Subject, key: str) -> bool:
+    """The janitor may delete what others wrote; it is not its to answer for."""
+    if subject.kind is not Kind.COMPONENT or subject.name != "janitor":
+        return False
+    return any(
+        values.get("component") != subject.name
+        for family in FAMILIES[subject.tier]
+        if family.retention == "janitor" and (values := family.parse(key))
+    )
+
+
 def _imported(tier: Tier, key: str) -> bool:
     """Is this a copy of what another store's writer said?"""
     tails = (family for family in FAMILIES[tier] if family.tail)
-    return not is_note(tier, key) and any(family.parse(key) for family in tails)
+    return any(family.parse(key) for family in tails)
 
 
 def _object(value: bytes) -> None:

@@ -69,8 +69,6 @@ def read(tier: Tier, key: str, value: bytes) -> Envelope[Any]:
 
     Raises KeyUnknown or ValueRefused.
     """
-    if is_note(tier, key):
-        return any_envelope(value)
     family = family_at(tier, key)
     if len(value) > family.limit_bytes:
         raise ValueRefused(
