@@ -19,6 +19,10 @@ from isthmus.policy.quotas import Bucket, Quota
 
 MAX_SLOWDOWN_S = 5.0
 """One pause; longer ones would look like a stalled importer to the peer."""
+ACK_DELAY_S = 0.1
+"""How long a small acknowledgement may wait for company; far below any verdict about silence."""
+ROUNDING_S = 1e-3
+"""Two sums of the same moments may differ; a wait of nothing would spin."""
 Send = Callable[[pb.Frame], Awaitable[None]]
 
 
@@ -47,6 +51,8 @@ class ImportPump:
         self._wake = asyncio.Event()
         self._cursor: pb.Token | None = None
         self._answer: pb.Frame | None = None
+        self._ack: tuple[float, pb.Ack] | None = None
+        self._ack_bytes = 0
         self._bucket: Bucket | None = None
         self.slowed_s = 0.0
         self._marked_at_s = 0.0
@@ -112,6 +118,7 @@ class ImportPump:
             if self._answer is not None:
                 answer, self._answer = self._answer, None
                 await self._send(answer)
+            await self._ack_if_due()
             await self._mark_if_due()
             await self._check_if_due()
 
@@ -140,8 +147,25 @@ class ImportPump:
         if synced:
             await self._mark(synced=True)
         self._importer().stored(size)
+        self._ack_bytes += size
         if last is not None and last.ack is not None:
-            await self._send(pb.Frame(ack=last.ack))
+            self._ack = self._ack or (self._now_s(), last.ack)
+            self._ack = (self._ack[0], last.ack)
+        if parallel or synced:
+            await self._acknowledge()
+
+    async def _ack_if_due(self) -> None:
+        """One acknowledgement for many small frames: each costs both ends a message."""
+        if self._ack is None:
+            return
+        late = self._now_s() - self._ack[0] >= ACK_DELAY_S - ROUNDING_S
+        if late or self._ack_bytes >= self._limits.window_bytes // 8:
+            await self._acknowledge()
+
+    async def _acknowledge(self) -> None:
+        if self._ack is not None:
+            (_, ack), self._ack, self._ack_bytes = self._ack, None, 0
+            await self._send(pb.Frame(ack=ack))
 
     async def _slow_down(self, changes: int) -> None:
         """Over its rate a peer waits: its acknowledgements come later, so it coalesces at its own end (G11)."""
@@ -156,7 +180,7 @@ class ImportPump:
 
     async def _mark_if_due(self) -> None:
         due = self._now_s() - self._marked_at_s >= self._limits.cursor_every_s
-        if self._cursor is not None and due and not self._queue:
+        if self._cursor is not None and due:
             await self._mark(synced=False)
 
     async def _check_if_due(self) -> None:
@@ -171,11 +195,14 @@ class ImportPump:
         await self._destination.mark(cursor, synced=synced, keys=keys)
 
     async def _wait(self) -> None:
+        patience_s = self._limits.check_every_s
+        if self._cursor is not None:
+            patience_s = self._limits.cursor_every_s
+        if self._ack is not None:
+            patience_s = max(ROUNDING_S, self._ack[0] + ACK_DELAY_S - self._now_s())
         self._wake.clear()
         try:
-            async with asyncio.timeout(
-                self._limits.check_every_s if self._cursor is None else self._limits.cursor_every_s
-            ):
+            async with asyncio.timeout(patience_s):
                 await self._wake.wait()
         except TimeoutError:
             return
