@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from isthmus.kv import wire_pb2 as wire
 from isthmus.kv.port import (
@@ -19,6 +20,9 @@ from isthmus.kv.port import (
     TxnResult,
 )
 from isthmus.kv.rules import check_key, check_txn
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 _RESULTS = {
     "==": wire.Compare.EQUAL,
@@ -56,8 +60,9 @@ def event(message: wire.Event) -> Event:
     kv = message.kv
     if message.type == _DELETED:
         return Event(EventKind.DELETE, kv.key.decode(), kv.mod_revision)
-    stored = entry(kv)
-    return Event(_PUT, stored.key, stored.mod_revision, stored)
+    key, revision = kv.key.decode(), kv.mod_revision
+    stored = Entry(key, kv.value, kv.create_revision, revision, kv.version, kv.lease)
+    return Event(_PUT, key, revision, stored)
 
 
 def compare_message(compare: Compare) -> wire.Compare:
@@ -73,26 +78,30 @@ def compare_message(compare: Compare) -> wire.Compare:
     return message
 
 
-def _operation(operation: Operation) -> wire.RequestOp:
+def _add(into: RepeatedCompositeFieldContainer[wire.RequestOp], operation: Operation) -> None:
+    """In place: a message given to another one's constructor is copied."""
     match operation:
-        case Put(key, value, lease_id):
-            put = wire.PutRequest(key=key_bytes(key), value=value, lease=lease_id)
-            return wire.RequestOp(request_put=put)
-        case Delete(key):
-            delete = wire.DeleteRangeRequest(key=key_bytes(key))
-            return wire.RequestOp(request_delete_range=delete)
-        case Get(key):
-            return wire.RequestOp(request_range=wire.RangeRequest(key=key_bytes(key)))
+        case Put():
+            put = into.add().request_put
+            put.key = operation.key.encode()
+            put.value = operation.value
+            if operation.lease_id:
+                put.lease = operation.lease_id
+        case Delete():
+            into.add().request_delete_range.key = operation.key.encode()
+        case Get():
+            into.add().request_range.key = operation.key.encode()
 
 
 def txn_message(txn: Txn) -> wire.TxnRequest:
     """A transaction; flat by construction, there is no message for a nested one."""
     check_txn(txn)
-    return wire.TxnRequest(
-        compare=[compare_message(compare) for compare in txn.compares],
-        success=[_operation(operation) for operation in txn.then],
-        failure=[_operation(operation) for operation in txn.otherwise],
-    )
+    message = wire.TxnRequest(compare=[compare_message(compare) for compare in txn.compares])
+    for operation in txn.then:
+        _add(message.success, operation)
+    for operation in txn.otherwise:
+        _add(message.failure, operation)
+    return message
 
 
 def txn_result(message: wire.TxnResponse) -> TxnResult:

@@ -70,21 +70,22 @@ def check_txn(txn: Txn) -> None:
 
 
 def _check_branch(operations: Sequence[Operation]) -> None:
-    written: set[str] = set()
-    deleted = {operation.key for operation in operations if isinstance(operation, Delete)}
+    touched: set[str] = set()
     size_bytes = 0
+    puts = [operation for operation in operations if isinstance(operation, Put)]
     for operation in operations:
         check_key(operation.key)
-        size_bytes += len(operation.key) + 16
-        if isinstance(operation, Put):
-            size_bytes += len(operation.value)
-            if operation.key in written or operation.key in deleted:
-                raise InvalidRequest(
-                    f"transaction: {operation.key!r} is written twice in one branch; write it once"
-                )
-            written.add(operation.key)
-    if operations:
-        check_size(operations[0].key, size_bytes)
+        if isinstance(operation, Delete):
+            touched.add(operation.key)
+    for put in puts:
+        if put.key in touched:
+            raise InvalidRequest(
+                f"transaction: {put.key!r} is written twice in one branch; write it once"
+            )
+        touched.add(put.key)
+        size_bytes += len(put.key) + len(put.value)
+    if puts:
+        check_size(puts[0].key, size_bytes + 16 * len(operations))
 
 
 def compare_holds(compare: Compare, entry: Entry | None) -> bool:

@@ -12,7 +12,7 @@ exceeds the message bound.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -94,14 +94,18 @@ class Watching:
             while True:
                 message = await stream.read()
                 self._check_canceled(message)
-                gathered.extend(
-                    one for one in message.events if one.kv.mod_revision >= self._next_revision
-                )
+                gathered.extend(self._fresh(message.events))
                 if gathered and not message.fragment:
                     yield self._batch(gathered)
                     gathered = []
         finally:
             stream.close()
+
+    def _fresh(self, events: Sequence[wire.Event]) -> Sequence[wire.Event]:
+        """Without what is older than asked for; in order, so the first one tells."""
+        if not events or events[0].kv.mod_revision >= self._next_revision:
+            return events
+        return [event for event in events if event.kv.mod_revision >= self._next_revision]
 
     async def _stand(self) -> _Stream:
         """A stream on which nothing from ``next_revision`` on is missing.
@@ -193,7 +197,7 @@ class Watching:
         return error
 
     def _batch(self, messages: Iterable[wire.Event]) -> WatchBatch:
-        events: tuple[Event, ...] = tuple(event(message) for message in messages)
+        events: tuple[Event, ...] = tuple(map(event, messages))
         self._next_revision = events[-1].revision + 1
         self._calls.counters.watch_events += len(events)
         return WatchBatch(events[-1].revision, events)

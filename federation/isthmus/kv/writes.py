@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from isthmus.kv.errors import InvalidRequest
 from isthmus.kv.port import Compare, Delete, KeyValueStore, Put, Txn
-from isthmus.kv.rules import check_txn
+from isthmus.kv.rules import check_key, check_size
 from isthmus.kv.transactions import run
 
 BATCH_OPERATIONS = 100
@@ -32,6 +32,9 @@ def batches_of(writes: Iterable[Write]) -> Iterator[tuple[Write, ...]]:
     size_bytes = 0
     for write in writes:
         cost_bytes = len(write.key) + (len(write.value) if isinstance(write, Put) else 0)
+        if cost_bytes > BATCH_BYTES:
+            check_size(write.key, cost_bytes)
+        check_key(write.key)
         full = len(batch) >= BATCH_OPERATIONS or size_bytes + cost_bytes > BATCH_BYTES
         if batch and (full or write.key in keys):
             yield tuple(batch)
@@ -59,8 +62,6 @@ async def write_batches(
     if in_flight < 1:
         raise InvalidRequest(f"in_flight={in_flight}: at least one batch must be in flight")
     txns = [Txn(tuple(guards), batch) for batch in batches_of(writes)]
-    for txn in txns:
-        check_txn(txn)
     if _writes_a_key_twice(txns):
         in_flight = 1
     waiting = iter(txns)
