@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from isthmus.microcontroller import Runner
+from isthmus.microcontroller import Runner, prometheus_text
 from isthmus.site.assembly import Assembly, component_names
 from isthmus.site.settings import SettingsRefused, SiteSettings, load
 
@@ -31,8 +31,8 @@ async def run_site(
     stop: asyncio.Event,
     assembly: Assembly | None = None,
 ) -> None:
-    """Run ``components`` until ``stop``; health goes to ``<state>/health/<components>.json``. ``assembly`` brings
-    plug-ins of other makers."""
+    """Run ``components`` until ``stop``; health goes to ``<state>/health/<components>.json``, as metrics to ``.prom``
+    beside it (for a node exporter's textfile collector). ``assembly`` brings plug-ins of other makers."""
     if assembly is None:
         calls = None if settings.record_calls is None else CallLog(settings.record_calls)
         assembly = Assembly(settings, calls=calls)
@@ -55,16 +55,23 @@ async def run_site(
                 await task
         for runner in runners:
             await runner.store.aclose()
-        health.unlink(missing_ok=True)
+        for report in (health, health.with_suffix(".prom")):
+            report.unlink(missing_ok=True)
 
 
 async def _health(path: Path, runners: Sequence[Runner]) -> None:
     while True:
         report = {runner.controller.component: runner.health.as_dict() for runner in runners}
-        staged = path.with_suffix(".new")
-        staged.write_text(json.dumps({"pid": os.getpid(), "components": report}))
-        staged.replace(path)
+        _publish(path, json.dumps({"pid": os.getpid(), "components": report}))
+        _publish(path.with_suffix(".prom"), prometheus_text(runner.health for runner in runners))
         await asyncio.sleep(HEALTH_PERIOD_S)
+
+
+def _publish(path: Path, text: str) -> None:
+    """At once or not at all."""
+    staged = path.with_suffix(".new")
+    staged.write_text(text)
+    staged.replace(path)
 
 
 class CallLog(list[dict[str, Any]]):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import pytest
 from tests.support import eventually
@@ -15,7 +16,7 @@ from isthmus.contract import seal, unseal
 from isthmus.contract.families import HEALTH, LEASES, STATUS
 from isthmus.kv.errors import Unavailable
 from isthmus.kv.memory import ManualClock, MemoryStore
-from isthmus.microcontroller import Runner, Surroundings, Traits
+from isthmus.microcontroller import Context, Runner, State, Surroundings, Traits
 from isthmus.microcontroller.leadership import LeadershipSettings
 
 LEADER = LEASES.key(component="monitor")
@@ -245,3 +246,23 @@ async def test_a_listener_that_ends_begins_a_new_life_with_a_pause(how: str) -> 
         await eventually(lambda: controller.heard == 2, "listens again", timeout_s=5)
         await eventually(lambda: runner.health.lives_total == 2, "a new life", timeout_s=5)
         assert runner.health.failed_total == 1
+
+
+async def test_a_life_forgets_what_is_gone() -> None:
+    """Why: the state is told of each change by the runtime; without that, decoded values of dead chains pile up."""
+
+    class Reader(Copier):
+        states: ClassVar[list[State]] = []
+
+        async def reconcile(self, item: str, context: Context) -> float | None:
+            self.states.append(context.state)
+            context.state.body(STATUS.key(tenant="t", chain=item), Verdict)
+            return None
+
+    store, reader = MemoryStore(), Reader(traits=Traits(leader=False))
+    key = STATUS.key(tenant="t", chain="a")
+    async with running(runner_of(reader, store)):
+        await ask(store, "a")
+        await eventually(lambda: reader.states and key in reader.states[-1]._decoded, "decoded")
+        await store.delete(key)
+        await eventually(lambda: key not in reader.states[-1]._decoded, "forgotten", timeout_s=5)
