@@ -98,6 +98,8 @@ async def traffic(stage: Stage) -> None:
     stage.facts.act("Real packets pass real functions, in order")
     for spec in chains.carried(stage.lab.addresses.customer):
         await _one_chain(stage, spec)
+        if stage.sabotage and stage.facts.failed:
+            return  # what follows would suffer from the sabotage itself, not from the promise it broke
 
 
 async def _one_chain(stage: Stage, spec: dict[str, Any]) -> None:
