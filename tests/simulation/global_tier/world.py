@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.simulation.site.world import HollowSite
 from tests.support import eventually
@@ -22,7 +23,13 @@ from isthmus.contract.families import (
     G_SITES,
     G_STATUS,
 )
-from isthmus.contract.scopes import ExportRoot, import_root, site_exports, tier_exports
+from isthmus.contract.scopes import (
+    ExportRoot,
+    import_root,
+    site_exports,
+    site_summary_key,
+    tier_exports,
+)
 from isthmus.contract.world import LinkSpec, SiteSpec
 from isthmus.global_tier.group import controller
 from isthmus.kv.memory import MemoryStore
@@ -104,6 +111,9 @@ class HollowWorld:
         for component in ("intake", "placer", "wiring", "reporter", "region.europe"):
             runner = Runner(controller(component, "test"), self.store, f"test/{component}")
             self.tasks.append(asyncio.create_task(runner.run()))
+        # A chain asked for before a site has spoken may rightly be placed elsewhere.
+        for name in SITES:
+            await eventually(partial(self.store.get, site_summary_key(name)), f"{name} heard of")
 
     async def stop(self) -> None:
         """End everything."""
