@@ -148,6 +148,24 @@ class Arrays:
 
         return np.array(listed, dtype=np.float64)
 
+    def zeros(self, size: int) -> Any:
+        """So many doubles, 0.0."""
+        if self.plain:
+            return [0.0] * max(1, size)
+        import numpy as np
+
+        return np.zeros(max(1, size))
+
+    def within(self, there: list[Any], back: list[Any], budget: float) -> Any:
+        """1 where the least of ``there`` and the least of ``back`` together keep the budget."""
+        if self.plain:
+            pairs = zip(zip(*there, strict=True), zip(*back, strict=True), strict=True)
+            return [int(min(a) + min(b) <= budget) for a, b in pairs]
+        import numpy as np
+
+        least = np.minimum.reduce(there) + np.minimum.reduce(back)
+        return (least <= budget).astype(np.int64)
+
     def heap(self, size: int) -> tuple[Any, Any]:
         """Scratch for a heap of at most ``size`` entries."""
         if self.plain:

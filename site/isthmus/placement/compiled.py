@@ -51,6 +51,8 @@ class Compiled:
         self.link_masks: dict[object, Any] = {}
         self._scratch: Any = None
         self._rows: dict[tuple[int, bool], Any] = {}
+        self._permitted: dict[object, Any] = {}
+        self._no_homes: dict[int, Any] = {}
 
     def _graph(self) -> Any:
         sites = len(self.site_names)
@@ -116,10 +118,24 @@ class Compiled:
         """1 for each site that a walk within the budget may pass, judged by latency alone."""
         there = [self.latency_row(v, True) for v in ingress]
         back = [self.latency_row(v, False) for v in egress]
-        return self.arrays.ints(
-            int(min(row[v] for row in there) + min(row[v] for row in back) <= budget)
-            for v in range(len(self.site_names))
+        return self.arrays.within(there, back, budget)
+
+    def permitted(self, chain: ChainDemand, stages: tuple[Stage, ...]) -> Any:
+        """Sites permitted per stage as one array; chains of one kind share it."""
+        key = tuple(
+            tuple(id(self.mask(chain, chain.functions[i])) for i in stage.members)
+            for stage in stages
         )
+        if key not in self._permitted:
+            flags = (flag for stage in stages for flag in stage_mask(self, chain, stage))
+            self._permitted[key] = self.arrays.ints(flags)
+        return self._permitted[key]
+
+    def no_homes(self, stages: int) -> Any:
+        """The homes of a chain that has none."""
+        if stages not in self._no_homes:
+            self._no_homes[stages] = self.arrays.ints([0] * (stages * len(self.site_names)))
+        return self._no_homes[stages]
 
     def mask(self, chain: ChainDemand, function: Function) -> list[int]:
         """1 for each site where policy and features permit this function, else 0."""
@@ -255,7 +271,7 @@ def compile_chain(compiled: Compiled, chain: ChainDemand, *, pruned: bool = True
         len(stages),
         ints(bandwidth),
         ints(demand),
-        compiled.arrays.floats([0.0] * (len(stages) * sites)),
+        compiled.arrays.zeros(len(stages) * sites),
         compiled.link_mask(chain),
         ints(ingress),
         ints(egress),
@@ -268,7 +284,7 @@ def compile_chain(compiled: Compiled, chain: ChainDemand, *, pruned: bool = True
         ints(sum(demand[r::kinds]) for r in range(kinds)),
         compiled.reach(ingress, egress, budget) if pruned else ints([1] * sites),
     )
-    permitted = ints(flag for stage in stages for flag in stage_mask(compiled, chain, stage))
+    permitted = compiled.permitted(chain, stages)
     return CompiledChain(chain, stages, query, permitted, _homes(compiled, chain, stages))
 
 
@@ -284,7 +300,7 @@ def _homes(compiled: Compiled, chain: ChainDemand, stages: tuple[Stage, ...]) ->
     """How many functions of each stage would have to move to stand at each site."""
     sites = len(compiled.site_names)
     if chain.current is None or chain.migration_price == 0:
-        return compiled.arrays.ints([0] * (len(stages) * sites))
+        return compiled.no_homes(len(stages))
     rows: list[int] = []
     for stage in stages:
         row = [len(stage.members)] * sites

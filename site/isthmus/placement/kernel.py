@@ -133,10 +133,13 @@ def search(graph: Any, state: Any, query: Any, scratch: Any, gap: float, limit: 
         )
         if kept_size >= 0 and kept_cost - bound <= gap * kept_cost:
             return WITHIN_GAP, kept_start, kept_size, kept_cost, bound, 0
-    status, label, made = forward(graph, state, query, scratch, factor, kept_cost)
+    weight = 1.0 + min(gap, 1.0)
+    status, label, made = forward(graph, state, query, scratch, factor, kept_cost, weight)
     if status == OPTIMAL:
         start, size = unwind(graph, scratch, label, scratch.best_steps)
         cost = scratch.label_cost[label]
+        if weight > 1.0:
+            return WITHIN_GAP, start, size, cost, max(bound, cost / weight), made
         return OPTIMAL, start, size, cost, cost, made
     if kept_size >= 0:
         if status == NO_JOINT:

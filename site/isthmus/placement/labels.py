@@ -182,11 +182,15 @@ def add_label(
 
 
 @jit
-def forward(graph: Any, state: Any, query: Any, scratch: Any, factor: float, ceiling: float) -> Any:
+def forward(
+    graph: Any, state: Any, query: Any, scratch: Any, factor: float, ceiling: float, weight: float
+) -> Any:
     """Best-first over labels: (status, goal label or -1, labels made).
 
-    Only walks cheaper than ``ceiling`` are looked for. The status is OPTIMAL with a goal, NO_JOINT
-    when there is provably none, UNDECIDED when ``limit`` labels were not enough.
+    With a ``weight`` above 1 on what is still to go, the goal found costs at most ``weight`` times
+    the least, and is found with far fewer labels. Only walks cheaper than ``ceiling`` are looked
+    for. The status is OPTIMAL with a goal, NO_JOINT when there is provably none, UNDECIDED when
+    ``limit`` labels were not enough.
     """
     sites, stages, budget = graph.sites, query.stages, query.budget
     costs, items = scratch.heap_cost, scratch.heap_item
@@ -203,7 +207,7 @@ def forward(graph: Any, state: Any, query: Any, scratch: Any, factor: float, cei
             if bound < ceiling and add_label(
                 graph, state, query, scratch, count, v, 0.0, 0, NONE, NONE
             ):
-                size = push(costs, items, size, bound, count)
+                size = push(costs, items, size, weight * bound, count)
                 count += 1
     while size > 0:
         _, label = pop(costs, items, size)
@@ -245,7 +249,7 @@ def forward(graph: Any, state: Any, query: Any, scratch: Any, factor: float, cei
             if count >= scratch.limit:
                 return UNDECIDED, NONE, count
             if add_label(graph, state, query, scratch, count, there, cost, latency, label, via):
-                size = push(costs, items, size, bound, count)
+                size = push(costs, items, size, cost + weight * (bound - cost), count)
                 count += 1
     return NO_JOINT, NONE, count
 

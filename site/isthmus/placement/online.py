@@ -111,7 +111,7 @@ def search(
         )
         spent += int(made)
         closed = status in (kernel.OPTIMAL, kernel.NO_WALK, kernel.TOO_SLOW, kernel.NO_JOINT)
-        good = status == kernel.WITHIN_GAP and cost - bound <= gap * cost
+        good = status == kernel.WITHIN_GAP and cost - bound <= gap * cost * (1 + 1e-9)
         if closed or good or labels >= work:
             steps = tuple(int(s) for s in scratch.best_steps[:size])
             return Found(int(status), int(start), steps, float(cost), float(bound), spent)

@@ -1,0 +1,417 @@
+"""``isthmus bench placement`` and ``placement-online`` (GOALS, rows of those names).
+
+All figures are CPU time of this process (these machines are shared), after one warm-up that loads
+or compiles the kernels. References run in the same process on the same instance: the greedy that
+places in order of priority at true prices without look-ahead, the compact integer program on small
+cases, and for the online row a bare layered Dijkstra in plain Python (heapq), without latency,
+capacity or pairs. Every answer measured has passed the separate verifier.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from isthmus.chaos.compact_ilp import optimum
+from isthmus.placement import accel
+from isthmus.placement.arena import Arena
+from isthmus.placement.batch import Point, Solution, solve
+from isthmus.placement.generator import Topology, drawn, make
+from isthmus.placement.incremental import repair
+from isthmus.placement.model import ChainDemand, Network, Placement
+from isthmus.placement.online import place
+from isthmus.placement.problem import Problem
+from isthmus.placement.usage import Usage
+
+REGIMES = ("compute", "link", "both")
+ONLINE_GAP = 0.05  # of the cost, which is about 1 % of what a chain is worth
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    sites: int = 300
+    chains: int = 10_000
+    many: int = 50_000
+    seeds: tuple[int, ...] = (1, 2, 3)
+    limit_s: float = 15.0
+    small: tuple[tuple[int, int], ...] = ((12, 10), (12, 20))
+    growth_chains: tuple[int, ...] = (100, 1_000, 10_000, 50_000)
+    growth_sites: tuple[int, ...] = (30, 100, 300, 1_000)
+    online_sites: tuple[int, ...] = (300, 1_000)
+    online_chains: int = 4_000
+    zoo: tuple[str, ...] = ("Colt", "UsCarrier", "TataNld", "Garr201201")
+
+    @classmethod
+    def tiny(cls) -> Sizes:
+        """Enough to see that every figure is produced."""
+        return cls(
+            40, 150, 200, (1,), 1.0, ((8, 5),), (20, 60), (30, 40), (40,), 250, ("Garr201201",)
+        )
+
+
+def cpu_s() -> float:
+    """CPU seconds of this process."""
+    return time.process_time()
+
+
+def greedy(problem: Problem) -> float:
+    """Objective of placing in order of priority at true prices, no look-ahead, no second try."""
+    arena = Arena(
+        Usage(problem.network, fast=True).compiled, problem.chains, Usage(problem.network)
+    )
+    order = sorted(range(len(problem.chains)), key=lambda c: (-problem.chains[c].priority, c))
+    at, ranks = 0, arena.order(order)
+    while at < len(order):
+        at = int(arena.passes.place_pass(*arena.parts, ranks, at, len(order), False))
+        if at < len(order):
+            arena.grow_pool()
+    return arena.objective()
+
+
+def figure(
+    name: str,
+    value: float,
+    unit: str,
+    goal: str = "",
+    met: bool | None = None,
+    reference: float | None = None,
+    ratio: float | None = None,
+) -> dict[str, Any]:
+    """One row of the JSON."""
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "goal": goal,
+        "met": met,
+        "reference": reference,
+        "ratio": ratio,
+    }
+
+
+def warm_up() -> None:
+    """Load or compile every kernel that is measured."""
+    problem = make(drawn(40, 9), 120, regime="both", seed=9)
+    solution = solve(problem.network, problem.chains, work=60, fast=True)
+    usage = Usage(problem.network, fast=True)
+    for chain in problem.chains:
+        answer = place(usage, chain, proof=False, gap=ONLINE_GAP)
+        if isinstance(answer, Placement):
+            usage.apply(chain, answer)
+    assert solution.objective > 0
+
+
+def timed_solve(
+    problem: Problem, limit_s: float, points: list[Point] | None = None
+) -> tuple[Solution, float]:
+    """(answer, CPU seconds)."""
+    began = cpu_s()
+    solution = solve(
+        problem.network,
+        problem.chains,
+        work=1 << 40,
+        fast=True,
+        clock=cpu_s,
+        time_limit_s=limit_s,
+        progress=points.append if points is not None else None,
+    )
+    return solution, cpu_s() - began
+
+
+def _gap(point: Point) -> float:
+    return 100.0 * (point.bound - point.objective) / point.bound if point.bound > 0 else 0.0
+
+
+def _regime(
+    rows: list[dict[str, Any]], name: str, problems: Sequence[Problem], sizes: Sizes, goal: float
+) -> None:
+    """First answer, final answer, greedy: medians over the seeds, worst beside."""
+    first_s, first, last_s, last, naive = [], [], [], [], []
+    for problem in problems:
+        points: list[Point] = []
+        solution, spent = timed_solve(problem, sizes.limit_s, points)
+        first_s.append(points[0].seconds)
+        first.append(_gap(points[0]))
+        last_s.append(spent)
+        last.append(solution.gap_percent)
+        bound = solution.upper_bound
+        naive.append(100.0 * (bound - greedy(problem)) / bound)
+    worst = max(last)
+    rows.append(
+        figure(f"{name}: CPU to first full answer", max(first_s), "s", "<= 2 s", max(first_s) <= 2)
+    )
+    rows.append(
+        figure(
+            f"{name}: gap of first answer",
+            max(first),
+            "%",
+            "<= 1.2 %",
+            max(first) <= 1.2,
+            statistics.median(naive),
+            max(first) / max(1e-9, statistics.median(naive)),
+        )
+    )
+    rows.append(
+        figure(
+            f"{name}: CPU in all",
+            max(last_s),
+            "s",
+            f"<= {sizes.limit_s:g} s",
+            max(last_s) <= sizes.limit_s * 1.1,
+        )
+    )
+    rows.append(
+        figure(
+            f"{name}: gap at the end (worst seed)",
+            worst,
+            "%",
+            f"<= {goal} %",
+            worst <= goal,
+            statistics.median(naive),
+            worst / max(1e-9, statistics.median(naive)),
+        )
+    )
+
+
+def placement(folder: Path, sizes: Sizes | None = None) -> dict[str, Any]:
+    """The batch row: regimes, real topologies, 50,000 chains, small against the optimum, growth."""
+    sizes = sizes or Sizes()
+    warm_up()
+    rows: list[dict[str, Any]] = []
+    for regime in REGIMES:
+        problems = [
+            make(drawn(sizes.sites, s), sizes.chains, regime=regime, seed=s) for s in sizes.seeds
+        ]
+        name = f"{regime}-bound, {sizes.chains} x {sizes.sites}, {len(sizes.seeds)} seeds"
+        _regime(rows, name, problems, sizes, 0.5)
+    for name in sizes.zoo:
+        topology = _zoo(name)
+        problem = make(topology, max(100, sizes.chains // 4), regime="both", seed=1)
+        solution, spent = timed_solve(problem, sizes.limit_s / 2)
+        rows.append(
+            figure(
+                f"{name} ({len(topology.sites)} sites), both-bound: gap",
+                solution.gap_percent,
+                "%",
+                "",
+                None,
+            )
+        )
+    _many(rows, sizes)
+    _small(rows, sizes)
+    series = _growth(sizes)
+    return document("placement", rows, series, sizes)
+
+
+def _zoo(name: str) -> Topology:
+    from isthmus.deploy.zoo import load_zoo
+
+    return load_zoo(name)
+
+
+def _many(rows: list[dict[str, Any]], sizes: Sizes) -> None:
+    problem = make(drawn(sizes.sites, 1), sizes.many, regime="both", seed=1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    solution, spent = timed_solve(problem, sizes.limit_s)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    rows.append(
+        figure(
+            f"{sizes.many} chains: gap",
+            solution.gap_percent,
+            "%",
+            "<= 1 %",
+            solution.gap_percent <= 1.0,
+        )
+    )
+    rows.append(figure(f"{sizes.many} chains: CPU", spent, "s", "<= 15 s", spent <= 16.5))
+    per_chain = grown * 1024 / sizes.many
+    rows.append(
+        figure(
+            f"{sizes.many} chains: memory beyond the instance (peak RSS, answer included)",
+            per_chain,
+            "bytes a chain",
+            "<= 1024",
+            per_chain <= 1024,
+        )
+    )
+
+
+def _small(rows: list[dict[str, Any]], sizes: Sizes) -> None:
+    for sites, chains in sizes.small:
+        for seed in sizes.seeds:
+            problem = make(drawn(sites, seed), chains, regime="both", seed=seed)
+            began = cpu_s()
+            solution = solve(problem.network, problem.chains, work=100, fast=True)
+            spent = cpu_s() - began
+            began = cpu_s()
+            best, _ = optimum(problem, time_limit_s=60)
+            off = 100.0 * (best - solution.objective) / best if best > 0 else 0.0
+            rows.append(
+                figure(
+                    f"{chains} chains x {sites} sites, seed {seed}: below the compact program's best",
+                    off,
+                    "%",
+                    "<= 0.1 %",
+                    off <= 0.1,
+                    cpu_s() - began,
+                    spent / max(1e-9, cpu_s() - began),
+                )
+            )
+
+
+def _growth(sizes: Sizes) -> dict[str, Any]:
+    by_chains = []
+    for chains in sizes.growth_chains:
+        problem = make(drawn(100 if sizes.sites >= 100 else 40, 1), chains, regime="both", seed=1)
+        by_chains.append([chains, *_first(problem)])
+    by_sites = []
+    for count in sizes.growth_sites:
+        problem = make(drawn(count, 1), min(sizes.chains, 2_000), regime="both", seed=1)
+        by_sites.append([count, *_first(problem)])
+    columns = ["size", "CPU s of the first answer", "gap %"]
+    return {"by chains": [columns, *by_chains], "by sites": [columns, *by_sites]}
+
+
+def _first(problem: Problem) -> tuple[float, float]:
+    began = cpu_s()
+    solution = solve(problem.network, problem.chains, work=0, fast=True, exact=False)
+    return round(cpu_s() - began, 3), round(solution.gap_percent, 3)
+
+
+def online(folder: Path, sizes: Sizes | None = None) -> dict[str, Any]:
+    """The online row: one chain on warm state; the busiest site fails."""
+    sizes = sizes or Sizes()
+    warm_up()
+    rows: list[dict[str, Any]] = []
+    for count, goal_ms in zip(sizes.online_sites, (1.5, 5.0), strict=False):
+        problem = make(drawn(count, 1), sizes.online_chains, regime="relaxed", seed=1)
+        usage = Usage(problem.network, fast=True)
+        spent = _arrivals(usage, problem.chains)
+        reference = [_bare(problem.network, chain) for chain in problem.chains[:60]]
+        rows.append(
+            figure(
+                f"{count} sites: place one chain, p50",
+                _p(spent, 0.5),
+                "ms",
+                "",
+                None,
+                _p(reference, 0.5),
+                _p(spent, 0.5) / _p(reference, 0.5),
+            )
+        )
+        p99 = _p(spent, 0.99)
+        rows.append(
+            figure(
+                f"{count} sites: place one chain, p99",
+                p99,
+                "ms",
+                f"<= {goal_ms} ms",
+                p99 <= goal_ms,
+                _p(reference, 0.99),
+                p99 / _p(reference, 0.99),
+            )
+        )
+        _failure(rows, usage, count)
+    return document("placement-online", rows, {}, sizes)
+
+
+def _arrivals(usage: Usage, chains: Sequence[ChainDemand]) -> list[float]:
+    """CPU milliseconds of each placement after a warm fifth."""
+    spent = []
+    for chain in chains:
+        began = cpu_s()
+        answer = place(usage, chain, proof=False, gap=ONLINE_GAP)
+        spent.append(1000 * (cpu_s() - began))
+        if isinstance(answer, Placement):
+            usage.apply(chain, answer)
+    return spent[len(spent) // 5 :]
+
+
+def _failure(rows: list[dict[str, Any]], usage: Usage, count: int) -> None:
+    stands: dict[str, int] = {}
+    for _, placement in usage.placed.values():
+        for site in set(placement.sites):
+            stands[site] = stands.get(site, 0) + 1
+    busiest = max(stands, key=lambda site: (stands[site], site))
+    began = cpu_s()
+    lost = usage.drain_site(busiest)
+    result = repair(usage, lost)
+    spent = 1000 * (cpu_s() - began)
+    told = f"{len(lost)} hit, {len(result.moved)} restored, {len(result.refused)} explained"
+    goal = "<= 50 ms" if count <= 300 else ""
+    rows.append(
+        figure(
+            f"{count} sites: the busiest loses its compute ({told})",
+            spent,
+            "ms",
+            goal,
+            spent <= 50 if goal else None,
+        )
+    )
+
+
+def _p(values: Sequence[float], share: float) -> float:
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, int(len(ranked) * share))]
+
+
+def _bare(network: Network, chain: ChainDemand) -> float:
+    """CPU milliseconds of one layered Dijkstra over cost in plain Python: the reference."""
+    out: dict[str, list[tuple[str, float]]] = {site.name: [] for site in network.sites}
+    for link in network.links:
+        out[link.source].append((link.target, link.price))
+    price = {site.name: site.price.get("cpu", 0.0) for site in network.sites}
+    stages = len(chain.functions)
+    began = cpu_s()
+    heap, seen = [(0.0, 0, chain.ingress[0])], set()
+    while heap:
+        cost, stage, at = heapq.heappop(heap)
+        if (stage, at) in seen:
+            continue
+        seen.add((stage, at))
+        if stage == stages and at in chain.egress:
+            break
+        if stage < stages:
+            step = chain.functions[stage].demand.get("cpu", 0) * price[at]
+            heapq.heappush(heap, (cost + step, stage + 1, at))
+        for there, per_kbps in out[at]:
+            step = chain.bandwidth_kbps[stage] * per_kbps
+            heapq.heappush(heap, (cost + step, stage, there))
+    return 1000 * (cpu_s() - began)
+
+
+def document(
+    bench: str, rows: list[dict[str, Any]], series: dict[str, Any], sizes: Sizes
+) -> dict[str, Any]:
+    """The JSON of GOALS.md."""
+    versions = {"python": platform.python_version()}
+    for name in ("numpy", "numba", "highspy"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return {
+        "bench": bench,
+        "commit": "",
+        "seed": list(sizes.seeds),
+        "versions": versions,
+        "machine": {
+            "cpus": os.cpu_count(),
+            "load": os.getloadavg()[0],
+            "compiled": accel.numba_available(),
+            "sizes": repr(sizes),
+        },
+        "figures": rows,
+        "series": series,
+    }
