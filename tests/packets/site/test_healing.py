@@ -15,6 +15,8 @@ from tests.packets.site.kit import (
 )
 from tests.support import eventually
 
+from isthmus.vswitch.errors import CommandFailed
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DEATHS = 3
@@ -31,6 +33,17 @@ async def heal_once(site: Site, spec: dict[str, object], function: str) -> None:
 
     await eventually(next_life, f"the next life of {function} runs")
     await site.api.until("acme", str(spec["chain"]), "running")
+    # The report may still be of the life before: packets tell.
+    await eventually(lambda: passes(site), "packets pass the next life")
+
+
+async def passes(site: Site) -> bool:
+    """Does a ping answer now?"""
+    try:
+        await site.ping("a1", "a2")
+    except (AssertionError, CommandFailed):
+        return False
+    return True
 
 
 async def test_a_firewall_that_is_rebuilt_never_lets_a_blocked_packet_through(site: Site) -> None:
