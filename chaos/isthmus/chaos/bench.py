@@ -41,7 +41,10 @@ class Bench:
 BENCHES: dict[str, Bench] = {
     "kv": Bench("isthmus.chaos.bench_kv", "measure", False, "store client against raw stubs"),
     "federation-copy": Bench(
-        "isthmus.chaos.bench_federation", "copy", False, "first copy over a link, beside make-mirror"
+        "isthmus.chaos.bench_federation",
+        "copy",
+        False,
+        "first copy over a link, beside make-mirror",
     ),
     "federation-follow": Bench(
         "isthmus.chaos.bench_federation", "follow", False, "lag of steady changes over a link"

@@ -138,7 +138,7 @@ def _peers_argv(member: EtcdMember) -> tuple[str, ...]:
     alone = f"unix://{_PEER_SOCKET}"
     url = alone if peers is None else peers.url
     cluster = {member.name: alone} if peers is None else peers.cluster
-    argv = (
+    argv: tuple[str, ...] = (
         f"--listen-peer-urls={url}",
         f"--initial-advertise-peer-urls={url}",
         f"--initial-cluster={','.join(f'{name}={where}' for name, where in cluster.items())}",
