@@ -180,6 +180,19 @@ async def test_a_link_nobody_knows_is_told(proxied: Proxied) -> None:
             await fault("rome.gateway")
 
 
+async def test_a_proxy_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why: the library waits for ever; an experiment must end, with a reason, and without a trace at the user."""
+    never = asyncio.Event()
+
+    async def hangs(*_: object) -> None:
+        await never.wait()
+
+    monkeypatch.setattr(asyncio, "to_thread", hangs)
+    monkeypatch.setattr("isthmus.chaos.toxics.TIMEOUT_S", 0.05)
+    with pytest.raises(FaultNotInForce, match="did not answer within"):
+        await Toxics("127.0.0.1:1").heal(LINK)
+
+
 async def test_a_fault_the_proxy_did_not_take_is_told(
     proxied: Proxied, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from isthmus.chaos.demo import acts_faults, acts_traffic
 from isthmus.chaos.demo.facts import Broken, Facts
 from isthmus.chaos.demo.stage import Late, Stage
+from isthmus.chaos.toxics import FaultNotInForce
 from isthmus.deploy.lab.carrier import carrier
 from isthmus.deploy.lab.engine import Lab
 from isthmus.deploy.supervisor import Supervisor
@@ -65,6 +66,9 @@ async def _acts(stage: Stage) -> None:
             return
         except Late as late:
             stage.facts.check("every wait has an end", str(late), False)
+            return
+        except FaultNotInForce as fault:
+            stage.facts.check("every fault is the one that was meant", str(fault), False)
             return
         if stage.sabotage and stage.facts.failed:
             stage.facts.note("a promise is broken; the rest is not played")
