@@ -38,6 +38,7 @@ from isthmus.federation import (
 )
 from isthmus.federation.dialer import SiteLink
 from isthmus.federation.gateway import Gateway
+from isthmus.federation.mains import calm_collector
 from isthmus.federation.run import real_clocks
 from isthmus.kv.memory import MemoryStore
 from isthmus.kv.port import Put
@@ -49,6 +50,7 @@ __all__ = ["Sizes", "copy", "fanin", "follow"]
 async def copy(folder: Path, sizes: Sizes | None = None) -> dict[str, Any]:
     """The first copy of all keys, from nothing to the marker."""
     sizes = sizes or Sizes()
+    calm_collector()  # as the shipped main programs do
     report = Report("federation-copy")
     async with rig(folder) as world:
         await fill(world.hub, OUTBOX, sizes.keys)

@@ -96,22 +96,37 @@ class TxnWriter:
         """Store ``writes`` (each key once), in order unless ``parallel``. Raises Superseded when fenced off."""
         chunks = self._chunks(writes)
         if parallel and len(chunks) > 1:
+            await self.check()
+            self._witness = None  # its key may be among the writes, which come in any order
             await asyncio.gather(*(self._bounded(chunk) for chunk in chunks))
             return
         for chunk in chunks:
             await self.commit(chunk)
 
     async def commit(self, operations: Sequence[Operation]) -> None:
-        """One transaction; it must come after all that we know of."""
+        """One transaction; it holds only on the store that has our last write, and comes after all that we know of."""
+        await self._commit(operations, self._fence + self._continuity())
+
+    async def _commit(self, operations: Sequence[Operation], fence: tuple[Compare, ...]) -> None:
         known = self._newest
-        result = await self._store.txn(Txn(self._fence, tuple(operations)))
+        result = await self._store.txn(Txn(fence, tuple(operations)))
         if not result.succeeded:
+            await self.check()
             raise Superseded("another link of this peer took over its sub-tree")
         if result.revision < known:
             raise LinkLost(WENT_BACK)
         self._newest = max(self._newest, result.revision)
         puts = [one.key for one in operations if isinstance(one, Put)]
-        self._witness = (puts[-1], result.revision) if puts else None
+        if puts:
+            self._witness = (puts[-1], result.revision)
+        elif self._witness is not None and Delete(self._witness[0]) in operations:
+            self._witness = None
+
+    def _continuity(self) -> tuple[Compare, ...]:
+        if self._witness is None:
+            return ()
+        key, revision = self._witness
+        return (Compare(key, Target.MOD_REVISION, revision),)
 
     async def check(self) -> None:
         """A store restored from a backup does not show our last write; what we believe to be there may be gone."""
@@ -124,7 +139,7 @@ class TxnWriter:
 
     async def _bounded(self, operations: Sequence[Operation]) -> None:
         async with self._room:
-            await self.commit(operations)
+            await self._commit(operations, self._fence)
 
     def _chunks(self, writes: Sequence[Write]) -> list[list[Operation]]:
         chunks: list[list[Operation]] = []

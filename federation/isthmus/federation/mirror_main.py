@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from isthmus.federation.mains import calm_collector
 from isthmus.federation.mirror import Mirror, MirrorSettings
 from isthmus.federation.raw_ends import Synced
 from isthmus.federation.run import real_clocks
@@ -101,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = ".".join(str(part) for part in first["loc"])
         print(f"error: {where or 'options'}: {first['msg']}", file=sys.stderr)
         return 2
+    calm_collector()
     return asyncio.run(mirror(wanted))
 
 

@@ -122,7 +122,7 @@ def test_importer_that_trusts_its_own_store_is_found(monkeypatch: pytest.MonkeyP
     honest = TxnWriter.commit
 
     async def commit(self: TxnWriter, operations: Sequence[Operation]) -> None:
-        self._newest = 0
+        self._newest, self._witness = 0, None
         await honest(self, operations)
 
     monkeypatch.setattr(TxnWriter, "check", check)
