@@ -198,7 +198,7 @@ def placement(folder: Path, sizes: Sizes | None = None) -> dict[str, Any]:
     for name in sizes.zoo:
         topology = _zoo(name)
         problem = make(topology, max(100, sizes.chains // 4), regime="both", seed=1)
-        solution, spent = timed_solve(problem, sizes.limit_s / 2)
+        solution, _ = timed_solve(problem, sizes.limit_s / 2)
         rows.append(
             figure(
                 f"{name} ({len(topology.sites)} sites), both-bound: gap",

@@ -289,6 +289,7 @@ def _program(highspy: Any, pool: _Pool, dual: Dual, integer: bool) -> Any:
 def _solver(highspy: Any) -> Any:
     solver = highspy.Highs()
     for name, setting in (
+        ("log_to_console", False),
         ("output_flag", False),
         ("threads", 1),
         ("random_seed", 1),

@@ -48,7 +48,7 @@ def fits_stage(graph: Any, state: Any, query: Any, at: Any, stage: int, site: in
     sites, resources = graph.sites, graph.resources
     for p in range(query.apart_count):
         a, b = query.apart[2 * p], query.apart[2 * p + 1]
-        if b == stage and at[a] == site:
+        if b == stage and (a == stage or at[a] == site):
             return False
     for p in range(query.together_count):
         a, b = query.together[2 * p], query.together[2 * p + 1]
