@@ -16,6 +16,10 @@ from isthmus.global_tier.settings import GlobalSettings
 ENSURE_PERIOD_S = 1.0
 """How often every group is asked whether it runs; also how long a restarted actor stays idle at most."""
 
+ENSURE_TIMEOUT_S = 5.0
+"""A restarted actor needs 1 to 2 s, on a busy machine more."""
+HANGS_AFTER = 3
+
 
 class RuntimeFailed(Exception):
     """The runtime itself is broken: end this process, its supervisor starts a new one from the store."""
@@ -76,16 +80,21 @@ async def keep(runtime: Runtime, settings: GlobalSettings, stop: asyncio.Event) 
         for name, components in settings.groups.items():
             await runtime.spawn(name, components)
         while not stop.is_set():
-            for name in settings.groups:
-                try:
-                    await runtime.ensure(name, timeout_s=5.0)
-                    silent[name] = 0
-                except TimeoutError:
-                    silent[name] = silent.get(name, 0) + 1
-                    if silent[name] >= 3:
-                        await runtime.replace(name)
-                        silent[name] = 0
+            # All at once: a group that hangs must not make the others wait for its deadlines.
+            await asyncio.gather(*(_ensure(runtime, name, silent) for name in settings.groups))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), ENSURE_PERIOD_S)
     finally:
         await runtime.close()
+
+
+async def _ensure(runtime: Runtime, name: str, silent: dict[str, int]) -> None:
+    """Ask one group; replace it when it has not answered ``HANGS_AFTER`` times in a row."""
+    try:
+        await runtime.ensure(name, timeout_s=ENSURE_TIMEOUT_S)
+        silent[name] = 0
+    except TimeoutError:
+        silent[name] = silent.get(name, 0) + 1
+        if silent[name] >= HANGS_AFTER:
+            await runtime.replace(name)
+            silent[name] = 0
