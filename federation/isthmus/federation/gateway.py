@@ -40,7 +40,7 @@ from isthmus.policy.peers import Peer, PeerTable
 from isthmus.trust import PeerRefused as CertificateRefused
 from isthmus.trust import VerifiedPeer, presented_chain
 from isthmus.trust.errors import TrustError
-from isthmus.trust.workload import load
+from isthmus.trust.workload import CERT, load
 
 TapOf = Callable[[str], Tap | None]
 
@@ -82,6 +82,7 @@ class Gateway:
             own_domain=self._identity.trust_domain,
             partner_list_max_age_s=settings.partner_list_max_age_s,
         )
+        self._tls_seen: tuple[tuple[int, int], ...] = ()
         self.refused: Counter[str] = Counter()
         self.port = 0
 
@@ -98,6 +99,7 @@ class Gateway:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, {"Open": handler}),)
         )
+        self._tls_seen = self._files_seen()
         credentials = grpc.dynamic_ssl_server_credentials(
             self._tls(), self._tls_or_keep, require_client_authentication=True
         )
@@ -138,11 +140,24 @@ class Gateway:
         )
 
     def _tls_or_keep(self) -> Any:
-        """Asked at each handshake: rotation of leaf, authority and bundles needs no restart (G10)."""
+        """Asked at each handshake: rotation of leaf, authority and bundles needs no restart (G10).
+
+        None (keep) unless a file changed: gRPC replaces its handshaker factory without a lock against handshakes
+        that are under way; a new one at every handshake crashed the process under 200 dialling sites (measured).
+        """
         try:
-            return self._tls()
+            seen = self._files_seen()
+            if seen == self._tls_seen:
+                return None
+            fresh = self._tls()
         except (TrustError, OSError):
             return None
+        self._tls_seen = seen
+        return fresh
+
+    def _files_seen(self) -> tuple[tuple[int, int], ...]:
+        paths = (self._settings.credentials / CERT, *self._settings.bundles.values())
+        return tuple((status.st_mtime_ns, status.st_ino) for status in (p.stat() for p in paths))
 
     # -- one call
 
@@ -230,10 +245,9 @@ class Gateway:
 
 async def _vacate(seat: _Seat) -> None:
     """End the peer's older link before the newer one starts."""
-    task = seat.task
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    while seat.task is not None and not seat.task.done():  # another newcomer may have been faster
+        seat.task.cancel()
+        await asyncio.gather(seat.task, return_exceptions=True)
 
 
 def _answer(error: FederationError | StoreError) -> tuple[grpc.StatusCode, str]:

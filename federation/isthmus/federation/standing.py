@@ -67,6 +67,7 @@ class Standing:
 
     def verify(self, chain_pem: bytes, policy_version: int) -> VerifiedPeer:
         """The peer behind a client certificate; raises isthmus.trust.PeerRefused."""
+        self._looked_at_s = float("-inf")  # at a handshake the files count as they are now
         self.refresh()
         if not chain_pem:
             raise PeerRefused("malformed", "no certificate was presented")

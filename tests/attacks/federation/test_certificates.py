@@ -186,3 +186,19 @@ async def _beat(rogue: Rogue) -> None:
     while True:
         await rogue.send(pb.Frame(beat=pb.Beat()))
         await asyncio.sleep(0.2)
+
+
+async def test_renewed_files_are_taken_without_a_restart_and_only_then(tmp_path: Path) -> None:
+    """G10: new credentials at every handshake crashed the TLS layer under many; a changed file must still count."""
+    async with fort(tmp_path) as world:
+        stranger = Operator(CARRIER, time.time())
+        early = await world.dial(*stranger.issue("federation", "site/a"))
+        assert (await early.refused())[0] in (Status.UNAVAILABLE, Status.UNAUTHENTICATED)
+        await early.close()
+        assert world.gateway._tls_or_keep() is None
+        path = world.bundles[CARRIER.name]
+        path.write_bytes(world.us.bundle_pem + stranger.bundle_pem)
+        late = await world.dial(*stranger.issue("federation", "site/a"))
+        assert (await late.refused(claim="b"))[1] == "claim-refused", "let in, then judged"
+        assert world.gateway._tls_or_keep() is None
+        await late.close()
