@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.chaos.demo import chains
+from isthmus.chaos.demo.acts_traffic import all_alive
 from isthmus.chaos.demo.facts import Facts
 from isthmus.chaos.demo.stage import Stage, eventually
 from isthmus.chaos.memory import by_tier_mb
@@ -56,6 +57,7 @@ async def stage(folder: Path, spec: LabSpec) -> AsyncIterator[Stage]:
     async with Lab(spec, folder, say) as lab:
         made = Stage(lab, Facts(say))
         try:
+            await eventually(partial(all_alive, made), "every site is heard of", timeout_s=60)
             yield made
         finally:
             await made.close()
@@ -153,20 +155,25 @@ async def heal(folder: Path) -> dict[str, Any]:
         async with made.serving("milan-b", (chains.WEB_PORT,)):
             await made.apply(_spec(sites=False))
             await made.phase(CHAIN, "running", tier="milan")
-            for _ in range(RUNS // 2):
+            for run in range(RUNS // 2):
+                turn = (
+                    run % 3
+                )  # each function in turn: what dies often is healed later and later, on purpose
                 status = (await made.chain(CHAIN, "milan"))["status"]
                 functions = status.get("body", status)["functions"]
-                life = functions[1]["incarnation"]
+                life = functions[turn]["incarnation"]
                 dump = await made.peek("milan", "dump")
                 netns = next(
                     json.loads(text)["body"]["netns"]
                     for key, text in dump.items()
-                    if "/runtime/" in key and key.endswith(functions[1]["instance"])
+                    if "/runtime/" in key and key.endswith(functions[turn]["instance"])
                 )
                 async with made.probing("milan-a", address) as probe:
                     await Node(None).run("ip", "netns", "del", netns)
                     await eventually(
-                        partial(_alive, made, life), "a new life carries packets", timeout_s=130
+                        partial(_alive, made, turn, life),
+                        "a new life carries packets",
+                        timeout_s=130,
                     )
                     await asyncio.sleep(0.5)  # some answers after the heal, for the record
                 gaps_ms.append(probe.longest_gap_ms)
@@ -182,10 +189,10 @@ async def heal(folder: Path) -> dict[str, Any]:
     )
 
 
-async def _alive(made: Stage, life: int) -> bool:
+async def _alive(made: Stage, turn: int, life: int) -> bool:
     status = (await made.chain(CHAIN, "milan"))["status"]
     body = status.get("body", status)
-    return bool(body["functions"][1]["incarnation"] > life and body["phase"] == "running")
+    return bool(body["functions"][turn]["incarnation"] > life and body["phase"] == "running")
 
 
 async def install(folder: Path) -> dict[str, Any]:

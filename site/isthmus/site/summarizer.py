@@ -58,7 +58,7 @@ class Summarizer:
             yield chain_item(values["tenant"], values["chain"])
         elif ENDPOINTS.parse(key) is not None or PEER_WIRES.parse(key) is not None:
             yield WIRES
-        elif INVENTORY.parse(key) is not None or PLANS.parse(key) is not None:
+        elif any(family.parse(key) is not None for family in (INVENTORY, PLANS, CATALOG)):
             yield SITE
 
     async def reconcile(self, item: str, context: Context) -> float | None:

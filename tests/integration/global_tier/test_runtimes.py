@@ -188,8 +188,12 @@ async def test_a_replaced_group_is_a_new_life_with_the_same_work(tower: Tower) -
     before, old = await tower.ready(), await tower.region()
     assert old is not None
     await tower.do(f"replace {GROUP}")
-    after = await tower.ready()
-    assert (after["pid"] != before["pid"]) == (tower.kind == "ray")
+
+    async def another_process() -> bool:
+        return bool((await tower.ready())["pid"] != before["pid"])
+
+    if tower.kind == "ray":  # the old one may answer once more before it is gone
+        await eventually(another_process, "another process answers", timeout_s=40)
 
     async def renewed() -> bool:
         now = await tower.region()

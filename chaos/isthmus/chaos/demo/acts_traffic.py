@@ -24,7 +24,7 @@ SERVED = (chains.WEB_PORT, chains.BLOCKED_PORT)
 async def apply_all(stage: Stage) -> None:
     """Ask for every chain; the actor that places them is killed while it does."""
     stage.facts.act("Chains are asked for, and the placement actor is killed -9 in the middle")
-    await eventually(partial(_all_alive, stage), "every site is heard of", timeout_s=60)
+    await eventually(partial(all_alive, stage), "every site is heard of", timeout_s=60)
     address = stage.lab.addresses.customer
     specs = [chains.impossible(address), *chains.carried(address)]
     if stage.sabotage == "swap-order":
@@ -47,7 +47,7 @@ async def apply_all(stage: Stage) -> None:
     await _refusal(stage, str(acknowledged[0]))
 
 
-async def _all_alive(stage: Stage) -> bool:
+async def all_alive(stage: Stage) -> bool:
     """Has every site spoken? A chain asked for before may rightly be placed elsewhere."""
     told = json.dumps(await stage.peek(GLOBAL, "dump"))
     return all(f"remote/{site.site}/summary/site" in told for site in stage.lab.spec.sites)

@@ -139,8 +139,9 @@ class Stage:
 
     @asynccontextmanager
     async def serving(self, attachment: str, ports: tuple[int, ...]) -> AsyncIterator[None]:
-        """A web server at a customer's premises, and an echo for the probe."""
-        address = self.lab.addresses.customer(attachment)
+        """A web server at a customer's premises, and an echo for the probe; on every address, for the line may be
+        plugged in later."""
+        address = "0.0.0.0"
         node = self._customer(attachment)
         text = f"premises {attachment}"
         web = (sys.executable, "-m", "isthmus.chaos.customer", "serve", "--bind", address,
