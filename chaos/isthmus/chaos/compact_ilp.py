@@ -128,8 +128,10 @@ def optimum(problem: Problem, *, time_limit_s: float = 60.0) -> tuple[float, flo
     lp.a_matrix_.value_ = np.array([v for terms, _, _ in program.rows for v in terms.values()])
     lp.integrality_ = [highspy.HighsVarType.kInteger] * lp.num_col_
     solver: Any = highspy.Highs()
-    for name, value in (("log_to_console", False), ("output_flag", False), ("threads", 1), ("time_limit", time_limit_s)):
-        solver.setOptionValue(name, value)
+    for name in ("log_to_console", "output_flag"):
+        solver.setOptionValue(name, False)
+    solver.setOptionValue("threads", 1)
+    solver.setOptionValue("time_limit", time_limit_s)
     solver.setOptionValue("mip_rel_gap", 1e-6)
     solver.passModel(lp)
     solver.run()

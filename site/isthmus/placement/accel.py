@@ -10,15 +10,19 @@ the global tier computed can be replayed on a laptop.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import importlib
 import importlib.util
+import os
+import tempfile
 from collections.abc import Callable, Iterable
 from functools import cache
+from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-F = TypeVar("F", bound=Callable[..., Any])
+KERNELS = ("accel", "walks", "labels", "kernel", "passes", "moves")
 
 
 class Tools(NamedTuple):
@@ -97,10 +101,42 @@ def tools(plain: bool) -> Tools:
     """The decorator and heap for compiled (``plain=False``) or plain kernels; plain ones where numba is missing."""
     if plain or importlib.util.find_spec("numba") is None:
         return Tools(lambda function: function, _reset, _push, _pop)
+    return Tools(_compiled, _compiled(_flat_reset), _compiled(_flat_push), _compiled(_flat_pop))
+
+
+def _compiled(function: Any) -> Any:
+    """``njit`` with a cache that is keyed by the sources of *all* kernels.
+
+    numba keys a function's cache by its own file alone, so after a change in one kernel file the
+    callers in another go on with the old code inlined (seen: compiled and plain gave different
+    bytes). Hence a folder per hash of all sources; what was configured before is put back.
+    """
     import numba
 
-    jit = numba.njit(cache=True)
-    return Tools(jit, jit(_flat_reset), jit(_flat_push), jit(_flat_pop))
+    before = numba.config.CACHE_DIR
+    try:
+        if not before:
+            numba.config.CACHE_DIR = kernel_cache()
+        return numba.njit(cache=True)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+@cache
+def kernel_cache() -> str:
+    """Folder of the compiled kernels of exactly these sources; the user's cache or a private one."""
+    here = Path(__file__).parent
+    sources = b"".join((here / f"{name}.py").read_bytes() for name in KERNELS)
+    name = f"isthmus-kernels-{hashlib.sha256(sources).hexdigest()[:16]}"
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    for folder in (Path(base) / name, Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK):
+            return str(folder)
+    return tempfile.mkdtemp(prefix=name)
 
 
 @cache

@@ -30,6 +30,8 @@ def cuts(arena: Arena, sweeps: int = 3) -> list[float]:
     left beside the others' prices (coordinate descent on the pooled dual).
     """
     resources, sites = len(arena.compiled.resources), len(arena.compiled.site_names)
+    if not arena.chains:
+        return [0.0] * resources
     count, demand = arena.batch.chains, [int(d) for d in arena.batch.demand_sum]
     value = [float(v) for v in arena.batch.value]
     prices = [0.0] * resources

@@ -68,7 +68,9 @@ def test_no_order_of_exact_placements_beats_the_bound(problem: Problem) -> None:
 def test_same_seed_same_bytes(problem: Problem) -> None:
     """Replay of a decision needs the same answer for the same input, byte for byte."""
     network, chains = problem
-    one, two = (json.dumps(dump(solve(network, chains, work=20, fast=False, exact=False))) for _ in range(2))
+    one, two = (
+        json.dumps(dump(solve(network, chains, work=20, fast=False, exact=False))) for _ in range(2)
+    )
     assert one == two
 
 

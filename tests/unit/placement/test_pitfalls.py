@@ -159,7 +159,7 @@ def test_the_two_directions_have_their_own_capacity() -> None:
 
 def test_free_links_of_zero_latency_and_price_are_links() -> None:
     """Hosts of a site are joined by links that cost nothing: zero is a weight, not "no edge"."""
-    links = tuple(link for pair in ("ab", "bc") for link in both(*pair, 0))
+    links = tuple(link for pair in ("ab", "bc") for link in both(pair[0], pair[1], 0))
     network = Network((site("a"), site("b"), site("c", 4)), links)
     answer = placed(
         network, chain("c", [Function("f", {"cpu": 4})], "a", "a", 7, latency_budget_ns=0)
