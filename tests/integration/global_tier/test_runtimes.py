@@ -192,6 +192,7 @@ async def test_a_replaced_group_is_a_new_life_with_the_same_work(tower: Tower) -
     async def another_process() -> bool:
         return bool((await tower.ready())["pid"] != before["pid"])
 
+    await tower.ready()
     if tower.kind == "ray":  # the old one may answer once more before it is gone
         await eventually(another_process, "another process answers", timeout_s=40)
 
