@@ -18,10 +18,16 @@ from isthmus.federation.run import real_clocks
 from isthmus.kv.errors import StoreError
 from isthmus.kv.settings import EtcdSettings
 
+EPILOG = """Example:
+  isthmus mirror --from 127.0.0.1:2379 --to 127.0.0.1:3379 --prefix /app/ --dest-prefix /copy/
+"""
+
 
 def parser() -> argparse.ArgumentParser:
     """The options, for this program and for ``isthmus mirror``."""
     made = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EPILOG,
         prog="isthmus mirror",
         description="Keep a prefix of one etcd equal in another: first copy, then every change, over a "
         "mutually authenticated link. What is below the destination's prefix and not at the source "
