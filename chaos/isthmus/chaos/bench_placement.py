@@ -44,7 +44,7 @@ class Sizes:
     chains: int = 10_000
     many: int = 50_000
     seeds: tuple[int, ...] = (1, 2, 3)
-    limit_s: float = 15.0
+    limit_s: float = 14.0  # the goal is 15 s in all, writing the answer included
     small: tuple[tuple[int, int], ...] = ((12, 10), (12, 20))
     growth_chains: tuple[int, ...] = (100, 1_000, 10_000, 50_000)
     growth_sites: tuple[int, ...] = (30, 100, 300, 1_000)
@@ -167,8 +167,8 @@ def _regime(
             f"{name}: CPU in all",
             max(last_s),
             "s",
-            f"<= {sizes.limit_s:g} s",
-            max(last_s) <= sizes.limit_s * 1.1,
+            "<= 15 s",
+            max(last_s) <= 15.0,
         )
     )
     rows.append(
@@ -234,7 +234,7 @@ def _many(rows: list[dict[str, Any]], sizes: Sizes) -> None:
             solution.gap_percent <= 1.0,
         )
     )
-    rows.append(figure(f"{sizes.many} chains: CPU", spent, "s", "<= 15 s", spent <= 16.5))
+    rows.append(figure(f"{sizes.many} chains: CPU", spent, "s", "<= 15 s", spent <= 15.0))
     per_chain = grown * 1024 / sizes.many
     rows.append(
         figure(

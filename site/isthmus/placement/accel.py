@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-KERNELS = ("accel", "walks", "labels", "kernel", "passes", "moves")
+KERNELS = ("accel", "walks", "labels", "kernel", "passes", "pricing", "moves")
 
 
 class Tools(NamedTuple):

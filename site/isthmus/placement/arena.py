@@ -35,6 +35,7 @@ class Arena:
         self.compiled = compiled
         self.chains = chains
         self.passes: Any = accel.kernels("passes", not compiled.fast)
+        self.pricing: Any = accel.kernels("pricing", not compiled.fast)
         self.moves: Any = accel.kernels("moves", not compiled.fast)
         self.batch = self._batch()
         self.longest = max([1, *(self._stages(c) for c in range(len(chains)))])

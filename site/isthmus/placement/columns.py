@@ -218,7 +218,7 @@ class _Pool:
     ) -> bool:
         arena = self.arena
         scratch = arena.scratch._replace(limit=min(PRICING_LABELS, int(arena.scratch.limit)))
-        status, start, size, *_ = arena.passes.price_one(
+        status, start, size, *_ = arena.pricing.price_one(
             arena.compiled.graph,
             state,
             arena.batch,
@@ -230,7 +230,7 @@ class _Pool:
             other,
             its_site,
         )
-        if status not in (arena.passes.OPTIMAL, arena.passes.WITHIN_GAP):
+        if status not in (arena.pricing.OPTIMAL, arena.pricing.WITHIN_GAP):
             return False
         return self.add(c, int(start), tuple(int(s) for s in scratch.best_steps[:size]))
 

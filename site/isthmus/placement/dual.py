@@ -93,7 +93,7 @@ class Dual:
             self._begin()
         end = min(count, self._at + chains)
         self._total += float(
-            arena.passes.bound_round(
+            arena.pricing.bound_round(
                 arena.compiled.graph,
                 self.state,
                 arena.batch,

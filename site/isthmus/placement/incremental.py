@@ -14,6 +14,7 @@ from isthmus.placement.model import ChainDemand, Placement, Refusal
 from isthmus.placement.online import DEFAULT_WORK, place
 from isthmus.placement.usage import Usage
 
+REPAIR_GAP = 0.25  # of a chain's cost, some 1 % of its worth: a failed site waits for nobody
 TRIED = 24  # chains in the way that are tried for a move, the smallest first
 
 
@@ -39,6 +40,7 @@ def repair(
     preempting: bool = False,
     reasons: bool = False,
     proof: bool = True,
+    gap: float = REPAIR_GAP,
 ) -> Repair:
     """Place the chains ``lost`` (as ``usage.fail_site`` names them) anew, the important first."""
     homeless = [usage.release(chain_id)[0] for chain_id in lost]
@@ -46,7 +48,7 @@ def repair(
     refused: dict[str, Refusal] = {}
     victims: dict[str, ChainDemand] = {}
     for chain in by_importance(homeless):
-        answer = place(usage, chain, work=work, reasons=reasons, proof=proof)
+        answer = place(usage, chain, work=work, gap=gap, reasons=reasons, proof=proof)
         if isinstance(answer, Refusal) and preempting:
             plan = preempt(usage, chain, work=work)
             if plan is not None:
@@ -59,7 +61,7 @@ def repair(
         usage.apply(chain, answer)
         moved[chain.id] = answer
     for victim in by_importance(victims.values()):
-        again = place(usage, victim, work=work, reasons=reasons, proof=proof)
+        again = place(usage, victim, work=work, gap=gap, reasons=reasons, proof=proof)
         if isinstance(again, Placement):
             usage.apply(victim, again)
             moved[victim.id] = again

@@ -18,7 +18,9 @@ jit = accel.tools(_plain).jit
 _walks = accel.kernels("walks", _plain)
 _passes = accel.kernels("passes", _plain)
 INF, PLACE, State = _walks.INF, _walks.PLACE, _walks.State
-query_of, fill_costs, least_cost = _passes.query_of, _passes.fill_costs, _passes.least_cost
+_pricing = accel.kernels("pricing", _plain)
+query_of, fill_costs = _passes.query_of, _passes.fill_costs
+least_cost = _pricing.least_cost
 book, keep, try_place = _passes.book, _passes.keep, _passes.try_place
 LIFTED = 24  # at most so many chains are lifted in one move
 
