@@ -52,6 +52,12 @@ BENCHES: dict[str, Bench] = {
     "federation-fanin": Bench(
         "isthmus.chaos.bench_federation", "fanin", False, "hollow sites on one gateway"
     ),
+    "placement": Bench(
+        "isthmus.chaos.bench_placement", "placement", False, "batches against a proved bound"
+    ),
+    "placement-online": Bench(
+        "isthmus.chaos.bench_placement", "online", False, "one chain on warm state; a lost site"
+    ),
     "instantiate": Bench(
         "isthmus.chaos.bench_lab", "instantiate", True, "apply to first packet over two sites"
     ),

@@ -37,6 +37,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "conformance",
         "Does a component or a VNF keep docs/spec.md?",
     ),
+    "place": ("isthmus.cli.place", "place_command", "Place the chains of a problem file."),
+    "what-if": (
+        "isthmus.cli.place",
+        "what_if_command",
+        "What a loss would cost, what room would gain.",
+    ),
     "site": ("isthmus.cli.machine", "site", "The processes of a site."),
     "global": ("isthmus.cli.machine", "global_", "The processes of the global tier."),
     "token": ("isthmus.cli.machine", "token", "Tokens for callers over TCP."),
