@@ -56,7 +56,10 @@ BENCHES: dict[str, Bench] = {
         "isthmus.chaos.bench_placement", "placement", False, "batches against a proved bound"
     ),
     "placement-online": Bench(
-        "isthmus.chaos.bench_placement", "online", False, "one chain on warm state; a lost site"
+        "isthmus.chaos.bench_placement_online",
+        "online",
+        False,
+        "one chain on warm state; a lost site",
     ),
     "instantiate": Bench(
         "isthmus.chaos.bench_lab", "instantiate", True, "apply to first packet over two sites"

@@ -182,6 +182,29 @@ def add_label(
 
 
 @jit
+def begin(
+    graph: Any, state: Any, query: Any, scratch: Any, factor: float, ceiling: float, weight: float
+) -> Any:
+    """Empty tables and one label for each ingress that can keep the budget: (heap size, labels made)."""
+    size, count = reset(scratch.heap_cost, scratch.heap_item), 0
+    for i in range((query.stages + 1) * graph.sites):
+        scratch.first_label[i] = NONE
+    for v in range(graph.sites):
+        scratch.at_goal[v] = 0
+    for v in query.egress:
+        scratch.at_goal[v] = 1
+    for v in query.ingress:
+        if scratch.latency_to_go[v] <= query.budget and scratch.first_label[v] == NONE:
+            bound = lower_bound(scratch, query.budget, factor, v, 0)
+            if bound < ceiling and add_label(
+                graph, state, query, scratch, count, v, 0.0, 0, NONE, NONE
+            ):
+                size = push(scratch.heap_cost, scratch.heap_item, size, weight * bound, count)
+                count += 1
+    return size, count
+
+
+@jit
 def forward(
     graph: Any, state: Any, query: Any, scratch: Any, factor: float, ceiling: float, weight: float
 ) -> Any:
@@ -194,21 +217,7 @@ def forward(
     """
     sites, stages, budget = graph.sites, query.stages, query.budget
     costs, items = scratch.heap_cost, scratch.heap_item
-    size, count = reset(costs, items), 0
-    for i in range((stages + 1) * sites):
-        scratch.first_label[i] = NONE
-    for v in range(sites):
-        scratch.at_goal[v] = 0
-    for v in query.egress:
-        scratch.at_goal[v] = 1
-    for v in query.ingress:
-        if scratch.latency_to_go[v] <= budget and scratch.first_label[v] == NONE:
-            bound = lower_bound(scratch, budget, factor, v, 0)
-            if bound < ceiling and add_label(
-                graph, state, query, scratch, count, v, 0.0, 0, NONE, NONE
-            ):
-                size = push(costs, items, size, weight * bound, count)
-                count += 1
+    size, count = begin(graph, state, query, scratch, factor, ceiling, weight)
     while size > 0:
         _, label = pop(costs, items, size)
         size -= 1

@@ -161,6 +161,32 @@ def sort_lifted(desk: Any, count: int, order: Any, seed: Any) -> None:
 
 
 @jit
+def make_room(
+    graph: Any,
+    state: Any,
+    batch: Any,
+    market: Any,
+    answers: Any,
+    desk: Any,
+    seed: Any,
+    lifts: int,
+) -> Any:
+    """Lift some of the chains that stand in the way: (what they were worth, how many)."""
+    before, count = 0.0, 0
+    found = find_in_way(graph, batch, answers, desk)
+    wanted = min(found, 1 + draw(seed, lifts))
+    for n in range(wanted):
+        pick = n + draw(seed, found - n)
+        chosen = desk.in_way[pick]
+        desk.in_way[pick] = desk.in_way[n]
+        if not lift(graph, state, batch, market, answers, desk, n, chosen):
+            break
+        before += batch.value[chosen] - desk.saved_cost[n]
+        count += 1
+    return before, count
+
+
+@jit
 def one_move(
     graph: Any,
     state: Any,
@@ -188,19 +214,9 @@ def one_move(
     cost, start, size = least_cost(graph, open_state, query, scratch, 2.0 * batch.value[c])
     if cost >= INF:
         return 0.0, 0
-    before, count = 0.0, 0
+    before, count, after = 0.0, 0, 0.0
     if mark_hot(graph, state, query, start, scratch.steps, size, desk) > 0:
-        found = find_in_way(graph, batch, answers, desk)
-        wanted = min(found, 1 + draw(seed, lifts))
-        for n in range(wanted):
-            pick = n + draw(seed, found - n)
-            chosen = desk.in_way[pick]
-            desk.in_way[pick] = desk.in_way[n]
-            if not lift(graph, state, batch, market, answers, desk, n, chosen):
-                break
-            before += batch.value[chosen] - desk.saved_cost[n]
-            count += 1
-    after = 0.0
+        before, count = make_room(graph, state, batch, market, answers, desk, seed, lifts)
     done = try_place(graph, state, batch, market, answers, scratch, work, c, False)
     full = done < 0
     if done == 1:

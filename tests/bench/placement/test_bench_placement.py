@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.chaos.bench_placement import Sizes, online, placement
+from isthmus.chaos.bench_placement import Sizes, placement
+from isthmus.chaos.bench_placement_online import online
 
 
 @pytest.mark.timeout(600)
