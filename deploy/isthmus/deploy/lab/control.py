@@ -177,7 +177,8 @@ def execute(namespace: str, command: Sequence[str]) -> int:
     ).stdout.split()
     if namespace not in known:
         raise NoLab(f"the lab has no namespace {namespace!r}; there are: {', '.join(known)}")
-    inside = ["nsenter", f"--net=/run/netns/{namespace}", "--", *command]
+    words = command[1:] if command[:1] in (["--"], ("--",)) else command
+    inside = ["nsenter", f"--net=/run/netns/{namespace}", "--", *words]
     return subprocess.run([*enter, *inside], check=False).returncode
 
 
