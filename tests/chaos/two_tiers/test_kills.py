@@ -13,10 +13,13 @@ import pytest
 from tests.chaos.two_tiers.kit import MILAN, PARIS, ROOT, SITES, TENANT, WEB, World
 from tests.support import eventually
 
+from isthmus.chaos.demo.stage import Late
 from isthmus.contract.families import G_INTENTS, G_VNIS
 from isthmus.deploy.lab.spec import GLOBAL
 
 CIRCUITS = ("c", "d", "e", "f")
+SETTLE_S = 150
+"""Seen: 2 to 5 s. Far beyond it stands what the 30 s of every controller's own look around has to cure."""
 
 
 @dataclass
@@ -73,10 +76,19 @@ class Churn:
         await eventually(acknowledged, f"{verb} {name} is acknowledged", timeout_s=60, every_s=0.2)
 
 
+async def said_of(two: World, name: str) -> str:
+    """What the sites' chaining says of a chain, for the one who has to find out."""
+    lines = [line for site in SITES for line in (await two.text(site)).splitlines()]
+    return "\n".join(line[:600] for line in lines if "/cords/" in line and f"/{name} " in line)
+
+
 async def settled(two: World, churn: Churn) -> None:
     """Every acknowledged chain runs, every deleted one is gone, nothing is there twice."""
     for name in sorted(churn.wanted):
-        await two.stage.phase(name, "running", timeout_s=60)
+        try:
+            await two.stage.phase(name, "running", timeout_s=SETTLE_S)
+        except Late as late:
+            raise AssertionError(f"{late}\n{await said_of(two, name)}") from None
     await two.converged()
     wanted = {*churn.wanted, "web", "swiss"}
 
