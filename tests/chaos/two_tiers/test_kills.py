@@ -119,7 +119,7 @@ async def settled(two: World, churn: Churn) -> None:
 @pytest.mark.parametrize(
     "victims",
     [
-        # Open bug (docs/known-bugs.md): now and then a key does not cross after this. In `make chaos` until it is mended.
+        # Open bug (docs/known-bugs.md): now and then a key does not cross after this; in `make chaos` meanwhile.
         pytest.param((f"{GLOBAL}.etcd",), id="etcd of the tier", marks=pytest.mark.slow),
         pytest.param((f"{MILAN}.etcd",), id="etcd of a site"),
         pytest.param(
