@@ -327,12 +327,14 @@ class Intake:
             for known in context.state.items(SPECS)
             if known.envelope.body.source == record.source
         ]
-        prefix = REMOTE.key(peer=delegation.peer)
+        prefix = f"{REMOTE.key(peer=delegation.peer)}intents/"
+        wished = {key.removeprefix(prefix) for key in context.state.keys(prefix)}
+        taken_over = self._taken_over(context, prefix, records, wished)
         ending = [
             body
             for body in records
-            if context.state.entry(f"{prefix}intents/{body.segment.tenant}/{body.segment.chain}")
-            is None
+            if f"{body.segment.tenant}/{body.segment.chain}" not in wished
+            and not taken_over.issuperset(_circuits(body.segment) or ("",))
         ]
         limit = max(delegation.brake_floor, int(len(records) * delegation.brake_share))
         if len(ending) > limit:
@@ -341,6 +343,20 @@ class Intake:
                 f"at once, the limit is {limit}; confirm at the site",
                 after_s=5.0,
             )
+
+    @staticmethod
+    def _taken_over(
+        context: Context, prefix: str, records: Iterable[ChainRecord], wished: Iterable[str]
+    ) -> set[str]:
+        """The circuits that new wishes of the peer ask for. Who was cut off while customers came and went gets
+        all of it at once: a chain whose circuits go to a successor is replaced, not lost, and must make room."""
+        known = {f"{body.segment.tenant}/{body.segment.chain}" for body in records}
+        taken: set[str] = set()
+        for name in set(wished) - known:
+            intent = context.state.body(prefix + name, SegmentIntent)
+            if intent is not None:
+                taken.update(_circuits(intent.segment))
+        return taken
 
 
 def _circuits(segment: Segment) -> list[str]:

@@ -26,7 +26,7 @@ from isthmus.contract.family import Tier
 from isthmus.infrastructure.hollow import HollowCompute
 from isthmus.infrastructure.ports import Capability
 from isthmus.kv.memory import MemoryStore
-from isthmus.kv.port import Delete, Txn, TxnResult
+from isthmus.kv.port import Delete, Operation, Put, Txn, TxnResult
 from isthmus.microcontroller import Fence, NotLeader, Runner, State, Surroundings, Writer
 from isthmus.site.placer import Placer
 
@@ -294,6 +294,44 @@ async def test_a_peer_that_deletes_everything_at_once_is_held(site: HollowSite) 
         return [name for name in names if await record(site, name) is None] == names[8:]
 
     await eventually(two_gone, "two deletions are a normal day")
+
+
+CIRCUITS = ("h1-a", "h1-b", "h2-a", "h2-b")
+
+
+async def replace_all(site: HollowSite, *successors: Segment) -> None:
+    """Four chains, one per circuit of the site; then, as behind a cut, others in their place at once."""
+    for circuit in CIRCUITS:
+        await ask(site, segment(f"old-{circuit}", left=attachment(circuit)))
+    await admitted(site, *(f"old-{circuit}" for circuit in CIRCUITS))
+    operations: list[Operation] = [Delete(f"{INTENTS}acme/old-{name}") for name in CIRCUITS]
+    for wanted in successors:
+        value = seal(SegmentIntent(segment=wanted), STAMP, as_of=0.0)
+        operations.append(Put(f"{INTENTS}acme/{wanted.chain}", value))
+    await site.store.txn(Txn((), tuple(operations)))
+    await admitted(site, *(wanted.chain for wanted in successors))
+
+
+def attachment(name: str) -> dict[str, str]:
+    return {"kind": "attachment", "name": name}
+
+
+async def test_customers_that_changed_behind_a_cut_do_not_trip_the_brake(site: HollowSite) -> None:
+    """Why: a link that comes back brings all of it at once. Held back, the old chains would keep the circuits, the new
+    ones wait for them, and nobody would ever have confirmed (found by killing the tier's etcd under churn)."""
+    await replace_all(site, *(segment(f"new-{name}", left=attachment(name)) for name in CIRCUITS))
+
+
+async def test_a_wish_for_something_else_releases_no_brake(site: HollowSite) -> None:
+    """Why: only a successor on the same circuit tells that a deletion is no loss."""
+    await replace_all(site, segment("elsewhere"))
+    problems = site.runners["intake"].health.problems
+
+    def held() -> bool:
+        return sum("brake" in text for text in problems.values()) == len(CIRCUITS)
+
+    await eventually(held, "intake holds the four")
+    assert await record(site, "old-h1-a") is not None
 
 
 async def test_an_older_epoch_is_refused(site: HollowSite) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from isthmus.infrastructure.linux.kernel import pids_inside
@@ -26,6 +27,26 @@ def _open_log(share_dir: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
+def _spawn(argv: Sequence[str], share_dir: str) -> int:
+    """A process that outlives us, so nobody's transport or handle may hold it; we hear of its end by its pidfd."""
+    output = _open_log(share_dir)
+    try:
+        return os.posix_spawnp(
+            argv[0],
+            list(argv),
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+            ],
+            setsid=True,
+            setsigmask=(),
+        )
+    finally:
+        os.close(output)
+
+
 class ProcessKeeper:
     """Knows which sandboxes must have a process and hears when one ends."""
 
@@ -33,7 +54,7 @@ class ProcessKeeper:
         self._argv = argv
         self._kept: dict[str, int] = {}
         self._watched: dict[int, int] = {}
-        self._children: dict[int, asyncio.subprocess.Process] = {}
+        self._children: set[int] = set()
         self.changes: set[asyncio.Queue[Change]] = set()
 
     async def ensure(self, spec: InstanceSpec, netns: Node) -> None:
@@ -44,19 +65,9 @@ class ProcessKeeper:
             return
         words = {"share_dir": spec.share_dir, "instance_id": spec.instance_id}
         argv = [word.format(**words) for word in self._argv]
-        output = _open_log(spec.share_dir)
-        try:
-            child = await asyncio.create_subprocess_exec(
-                *netns.command(*argv),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        finally:
-            os.close(output)
-        self._children[child.pid] = child
-        self._keep(spec.instance_id, child.pid)
+        pid = _spawn(netns.command(*argv), spec.share_dir)
+        self._children.add(pid)
+        self._keep(spec.instance_id, pid)
 
     def fault(self, state: InstanceState) -> str:
         """Why the process part of a sandbox is not right; empty if it is or none is due."""
@@ -92,7 +103,10 @@ class ProcessKeeper:
         if descriptor >= 0:
             asyncio.get_running_loop().remove_reader(descriptor)
             os.close(descriptor)
-        self._children.pop(pid, None)
+        if pid in self._children:
+            self._children.discard(pid)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
         self._tell(instance_id)
 
     def _tell(self, instance_id: str) -> None:
