@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from isthmus.failpoint import afailpoint
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.coalescing import Change
 from isthmus.federation.digest import ALL_BUCKETS
@@ -113,6 +114,7 @@ class ExportPump:
             try:
                 self.exporter.resumed(resume.window_bytes)
                 holds, at = await self._source.open(token)
+                await afailpoint("export.history_opened")
                 if holds and token is not None:
                     await self._begin_following(token, at)
                 else:
@@ -143,6 +145,7 @@ class ExportPump:
             nonce=at.nonce,
         )
         await self._send(self.exporter.begin(self._streams(), pb.MODE_FOLLOW, at, ()))
+        await afailpoint("export.begun")
 
     async def _send_snapshot(self, at: pb.Token, buckets: Sequence[int] | None) -> None:
         """The whole set at ``at``, or what differs from the peer's ``buckets``."""
@@ -153,6 +156,7 @@ class ExportPump:
             await self._learn(at.revision, remember=False)
             differing = self.exporter.known.differing(buckets)
         await self._send(self.exporter.begin(self._streams(), pb.MODE_SNAPSHOT, at, differing))
+        await afailpoint("export.begun")
         await self._send_sets(at.revision, differing, learn=buckets is None)
 
     async def _repair(self, compare: pb.Compare) -> None:
@@ -189,6 +193,7 @@ class ExportPump:
                     await self._room()
                 if self._resume is not None:
                     return
+        await afailpoint("export.set_sent")
         await self._send(self.exporter.end())
         self._moved()
 
@@ -206,12 +211,15 @@ class ExportPump:
             elif exporter.pending_keys and exporter.has_room:
                 self._following = False  # between taking and sending, the digest is ahead
                 changes = [await self._filled(change) for change in exporter.take()]
+                await afailpoint("export.batch_taken")
                 await self._send_data(exporter.batch(changes, self._utc_ms()))
+                await afailpoint("export.batch_sent")
                 self._moved()
                 if self._unproved_since is None:
                     self._unproved_since = self._now_s()
             elif self._proof_due():
                 proof = await self._source.renew()
+                await afailpoint("export.proof_renewed")
                 self._unproved_since = None
                 await self._send(exporter.batch([], self._utc_ms(), proof))
             else:

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from isthmus.failpoint import afailpoint
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.destination import Destination
 from isthmus.federation.filters import DenialLog, KeyCheck
@@ -63,6 +64,7 @@ class ImportPump:
     async def open(self) -> None:
         """Take over the sub-tree and ask the peer for its keys."""
         known, token, synced = await self._destination.open()
+        await afailpoint("import.opened")
         self.importer = Importer(
             self._check, self._quota, self._limits, self._denials, known, token
         )
@@ -144,6 +146,7 @@ class ImportPump:
             await self._slow_down(received)
         if newest:
             await self._destination.write(list(newest.items()), parallel=parallel)
+            await afailpoint("import.batch_stored")
         if synced:
             await self._mark(synced=True)
         self._importer().stored(size)
@@ -166,6 +169,7 @@ class ImportPump:
         if self._ack is not None:
             (_, ack), self._ack, self._ack_bytes = self._ack, None, 0
             await self._send(pb.Frame(ack=ack))
+            await afailpoint("import.acknowledged")
 
     async def _slow_down(self, changes: int) -> None:
         """Over its rate a peer waits: its acknowledgements come later, so it coalesces at its own end (G11)."""
@@ -192,7 +196,9 @@ class ImportPump:
         cursor, self._cursor = self._cursor, None
         self._marked_at_s = self._now_s()
         keys = len(self._importer().known)
+        await afailpoint("import.before_cursor")
         await self._destination.mark(cursor, synced=synced, keys=keys)
+        await afailpoint("import.cursor_written")
 
     async def _wait(self) -> None:
         patience_s = self._limits.check_every_s

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from isthmus.contract.chain import ChainSpec, Explanation
 from isthmus.contract.families import G_EXPLAIN, G_INTENTS, G_REQUESTS, G_SITES
 from isthmus.contract.world import Intent
+from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Traits
 
 SITES = "*sites"
@@ -64,6 +65,7 @@ class Intake:
         explain_key = G_EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)
         if request is None:
             await context.writer.delete(intent_key)
+            await afailpoint("global_intake.intent_deleted")
             await context.writer.delete(explain_key)
             return
         try:
@@ -78,6 +80,7 @@ class Intake:
         entry = context.state.entry(G_REQUESTS.key(tenant=tenant, chain=chain))
         revision = entry.mod_revision if entry is not None else 0
         await context.writer.put(intent_key, Intent(spec=request.spec, request_revision=revision))
+        await afailpoint("global_intake.intent_written")
         await context.writer.put(
             explain_key,
             Explanation(decision="accepted", reason=f"{len(request.spec.functions)} functions"),

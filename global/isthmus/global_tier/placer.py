@@ -22,6 +22,7 @@ from isthmus.contract.families import (
 from isthmus.contract.instance import SiteSummary
 from isthmus.contract.scopes import site_summary_key
 from isthmus.contract.world import Placement as PlacementRecord
+from isthmus.failpoint import afailpoint
 from isthmus.global_tier import sites
 from isthmus.microcontroller import Context, Known, Traits
 from isthmus.placement import Placement, Refusal, Usage, place
@@ -81,6 +82,7 @@ class Placer:
         known = next(iter(context.state.items(G_INTENTS, tenant=tenant, chain=chain)), None)
         if known is None:
             await context.writer.delete(key)
+            await afailpoint("global_placer.placement_deleted")
             await context.writer.delete(explain_key)
             return
         spec: ChainSpec = known.envelope.body.spec
@@ -103,7 +105,9 @@ class Placer:
             decided_by=f"{self.runtime}/{context.writer.stamp.incarnation}",
         )
         await context.writer.put(key, record)
+        await afailpoint("global_placer.placement_written")
         await context.writer.put(explain_key, _accepted(spec, answer, context))
+        await afailpoint("global_placer.explained")
         await context.event("placed", f"{tenant}/{chain}", _where(spec, answer))
 
     def _decide(

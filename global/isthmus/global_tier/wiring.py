@@ -22,6 +22,7 @@ from isthmus.contract.families import (
 )
 from isthmus.contract.scopes import site_wire_prefix
 from isthmus.contract.world import PlacedWire, Placement, VniClaim, Wire
+from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Traits
 from isthmus.policy.keys import ROOT
 
@@ -94,6 +95,7 @@ class Wiring:
             right_address=self._address(placed.right_site, placed.wire, context),
         )
         await context.writer.put(G_WIRES.key(wire=placed.wire), wire)
+        await afailpoint("wiring.wire_written")
         return wire
 
     @staticmethod
@@ -113,6 +115,7 @@ class Wiring:
                 return number
         number = next(n for n in range(FIRST_VNI, LAST_VNI) if n not in taken)
         await context.writer.put(G_VNIS.key(number=str(number)), VniClaim(wire=wire))
+        await afailpoint("wiring.vni_claimed")
         return number
 
     async def _segments(
@@ -130,6 +133,7 @@ class Wiring:
             kept.add(key)
             wish = SegmentIntent(segment=segment.model_copy(update={"wires": refs}))
             await context.writer.put(key, wish)
+            await afailpoint("wiring.segment_written")
         return kept
 
     @staticmethod
@@ -147,6 +151,7 @@ class Wiring:
                     wire=wire.wire, vni=wire.vni, address=address, udp_port=wire.udp_port
                 )
                 await context.writer.put(key, peer)
+                await afailpoint("wiring.far_end_written")
         return kept
 
     async def _withdraw(self, tenant: str, chain: str, kept: set[str], context: Context) -> None:
@@ -157,8 +162,11 @@ class Wiring:
                 continue
             for site in (wire.left_site, wire.right_site):
                 await context.writer.delete(G_OUTBOX_WIRES.key(site=site, wire=wire.wire))
+            await afailpoint("wiring.far_ends_deleted")
             await context.writer.delete(G_VNIS.key(number=str(wire.vni)))
+            await afailpoint("wiring.vni_deleted")
             await context.writer.delete(known.key)
+            await afailpoint("wiring.wire_deleted")
         for site in list(context.state.items(G_SITES)):
             prefix = G_OUTBOX_INTENTS.prefix(site=site.variables["site"], tenant=tenant)
             for key in context.state.keys(prefix):
@@ -167,6 +175,7 @@ class Wiring:
                     continue
                 if self._chain_of(tenant, values["chain"], context) == chain:
                     await context.writer.delete(key)
+                    await afailpoint("wiring.segment_deleted")
 
     @staticmethod
     def _chain_of(tenant: str, name: str, context: Context) -> str:

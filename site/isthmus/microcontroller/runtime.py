@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from isthmus.contract import ContractError, Stamp
 from isthmus.contract.families import LEASES
+from isthmus.failpoint import afailpoint
 from isthmus.kv.errors import Conflict, StoreError
 from isthmus.kv.mirror import Mirror
 from isthmus.kv.port import KeyValueStore, Lease
@@ -98,6 +99,7 @@ class Runner:
                 if led is None:
                     return
                 fence, lease = led
+                await afailpoint("runtime.lead_won")
             writer = self._writer(state, stamp, fence)
             context = Context(self.controller.component, state, writer, self.surroundings)
             self.health.alive(leading=fence is not None)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from isthmus.contract import Body, Stamp, seal, unseal
 from isthmus.contract.errors import ContractError
+from isthmus.failpoint import afailpoint
 from isthmus.kv.errors import Conflict
 from isthmus.kv.port import Compare, Delete, Entry, KeyValueStore, Put, Target, Txn
 from isthmus.microcontroller.clock import Surroundings
@@ -106,7 +107,9 @@ class Writer:
         compares = [Compare(key, Target.MOD_REVISION, known)]
         if self.fence is not None:
             compares.append(Compare(self.fence.key, Target.CREATE_REVISION, self.fence.epoch))
+        await afailpoint("runtime.before_write")
         result = await self.store.txn(Txn(tuple(compares), (operation,)), timeout_s=self.timeout_s)
+        await afailpoint("runtime.after_write")
         if result.succeeded:
             return result.revision
         if self.fence is not None:

@@ -23,6 +23,7 @@ from isthmus.contract.families import (
     SPECS,
 )
 from isthmus.contract.instance import ChainCords, WireEndpoint
+from isthmus.failpoint import afailpoint
 from isthmus.infrastructure.ports import AttachmentSpec, DeliverySpec, FabricPort
 from isthmus.microcontroller import Context, Listener, Traits
 from isthmus.policy.keys import ROOT
@@ -119,12 +120,16 @@ class Chaining:
             for known in context.state.items(PLANS)
         ]
         await self._attachments(plans, wanted)
+        await afailpoint("chaining.attachments_made")
         for tenant, chain, plan in plans:
             self._chain(context, f"{tenant}/{chain}", tenant, chain, plan, wanted)
         panel = Panel(cords=tuple(wanted.cords), wires=tuple(wanted.wires.values()))
         report = await self.panel.reconcile(panel)
+        await afailpoint("chaining.panel_reconciled")
         await self._endpoints(plans, context)
+        await afailpoint("chaining.endpoints_written")
         await self._report(plans, wanted, set(report.missing), context)
+        await afailpoint("chaining.cords_written")
         return 0.2 if report.missing else None
 
     async def _attachments(

@@ -13,6 +13,7 @@ from isthmus.contract.chain import ChainRecord, FunctionSpec
 from isthmus.contract.families import CONFIG, CONFIG_OWNERS, SPECS
 from isthmus.contract.ids import instance_id
 from isthmus.contract.instance import InstanceConfig
+from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Traits
 
 OWNER = "configurator"
@@ -47,6 +48,7 @@ class Configurator:
             for known in list(context.state.items(CONFIG, owner=OWNER)):
                 if known.variables["instance"] not in wanted:
                     await context.writer.delete(known.key)
+                    await afailpoint("configurator.config_deleted")
             for instance, (record, function) in wanted.items():
                 if f"{record.segment.tenant}/{record.segment.chain}" == item:
                     await self._settle(instance, function, context)
@@ -68,6 +70,7 @@ class Configurator:
                 type=function.type, version=function.version, parameters=function.config
             ),
         )
+        await afailpoint("configurator.config_written")
 
     @staticmethod
     def _wanted(context: Context) -> dict[str, tuple[ChainRecord, FunctionSpec]]:

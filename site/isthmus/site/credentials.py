@@ -20,6 +20,7 @@ from isthmus.contract.families import (
 )
 from isthmus.contract.instance import InstanceCertificate
 from isthmus.contract.roles import instance_role
+from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Traits
 from isthmus.site.ports import Signer, StoreUsers
 
@@ -73,15 +74,18 @@ class Credentials:
         if context.state.get(DESIRED, host=host, instance=instance) is None:
             if not self._ordered_elsewhere(instance, context):
                 await self.users.remove(f"instance.{instance}")
+                await afailpoint("credentials.user_removed")
                 self._known.pop(instance, None)
                 # Its own keys go with it, and only now: without its user it cannot write them again.
                 for family in (APPLIED, STATE, VNF_STATS):
                     await context.writer.delete(family.key(instance=instance))
+                await afailpoint("credentials.words_removed")
             await context.writer.delete(key)
             return
         if request is None:
             return
         await self._user(instance, context)
+        await afailpoint("credentials.user_made")
         known = context.state.get(CERTIFICATES, host=host, instance=instance)
         if known is not None and getattr(known, "csr_pem", None) == request.csr_pem:
             return
@@ -95,6 +99,7 @@ class Credentials:
                 csr_pem=request.csr_pem,
             ),
         )
+        await afailpoint("credentials.certificate_written")
 
     async def _user(self, instance: str, context: Context) -> None:
         owner = context.state.get(CONFIG_OWNERS, instance=instance)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from isthmus.contract.families import DESIRED, HEAL_REQUESTS, PLANS, RUNTIME
 from isthmus.contract.instance import HealRequest
+from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Traits
 
 CALM_S = 60.0
@@ -51,6 +52,7 @@ class Healer:
             self._ends.pop(instance, None)
             if not any(k.variables["instance"] == instance for k in context.state.items(DESIRED)):
                 await context.writer.delete(key)
+                await afailpoint("healer.request_deleted")
             return None
         runtime = context.state.get(RUNTIME, host=host, instance=instance)
         if runtime is None or runtime.incarnation != desired.incarnation:
@@ -68,6 +70,7 @@ class Healer:
             key,
             HealRequest(instance=instance, lost_incarnation=runtime.incarnation, reason=reason),
         )
+        await afailpoint("healer.request_written")
         await context.event("healing", instance, f"life {runtime.incarnation} ended: {reason}")
         return None
 

@@ -31,6 +31,7 @@ from isthmus.contract.families import (
 )
 from isthmus.contract.ids import instance_id
 from isthmus.contract.instance import CatalogEntry, ConfigOwner
+from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Later, Traits
 from isthmus.site.chains import chain_item, parse_item
 
@@ -120,7 +121,9 @@ class Intake:
         )
         spec_key = SPECS.key(tenant=tenant, chain=chain)
         changed = await context.writer.put(spec_key, record)
+        await afailpoint("intake.spec_written")
         await self._owners(context, segment)
+        await afailpoint("intake.owners_written")
         await context.writer.put(
             EXPLAIN.key(component=self.component, tenant=tenant, chain=chain),
             Explanation(
@@ -129,6 +132,7 @@ class Intake:
                 reason=f"admitted for {source}: {len(segment.functions)} functions",
             ),
         )
+        await afailpoint("intake.explained")
         if changed:
             await context.event("admitted", item, f"from {source}, epoch {segment.epoch}")
         return None
@@ -300,6 +304,7 @@ class Intake:
                 input_revision=revision,
             ),
         )
+        await afailpoint("intake.refused")
         if fresh:
             await context.event("refused", chain_item(tenant, chain), str(refusal), "warning")
 
@@ -311,7 +316,9 @@ class Intake:
                 await context.writer.delete(
                     CONFIG_OWNERS.key(instance=instance_id(tenant, chain, function.name))
                 )
+            await afailpoint("intake.owners_deleted")
             await context.writer.delete(SPECS.key(tenant=tenant, chain=chain))
+            await afailpoint("intake.spec_deleted")
             await context.event("withdrawn", chain_item(tenant, chain), f"by {record.source}")
         await context.writer.delete(
             EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)

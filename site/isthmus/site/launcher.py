@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from isthmus.contract.families import CERTIFICATES, DESIRED, RUNTIME, SIGNING_REQUESTS
 from isthmus.contract.instance import InstanceDesired, InstanceRuntime, SigningRequest
+from isthmus.failpoint import afailpoint
 from isthmus.infrastructure.errors import InfrastructureError
 from isthmus.infrastructure.ports import ComputePort, Form, InstanceSpec, InstanceState, Resources
 from isthmus.microcontroller import Context, Listener, Traits
@@ -81,8 +82,10 @@ class Launcher:
             await self._write(
                 context, runtime.model_copy(update={"phase": "lost", "error": reason})
             )
+            await afailpoint("launcher.lost_written")
             # Legs first: nothing passes a sandbox that nobody watches over any more.
             await self.compute.remove_instance(desired.instance)
+            await afailpoint("launcher.lost_removed")
             self.shares.withdraw(desired.instance)
             await context.event("instance-lost", desired.instance, reason, "error")
             return None
@@ -94,6 +97,7 @@ class Launcher:
             SIGNING_REQUESTS.key(host=self.host, instance=instance),
             SigningRequest(instance=instance, csr_pem=self.shares.signing_request(instance)),
         )
+        await afailpoint("launcher.request_written")
         try:
             state = await self.compute.ensure_instance(self._spec(desired))
         except InfrastructureError as error:
@@ -109,9 +113,11 @@ class Launcher:
                 ),
             )
             return None
+        await afailpoint("launcher.port_made")
         runtime = _runtime(state)
         # Before the folder: what the VNF says of this sandbox is then always newer than this key's creation.
         await self._write(context, runtime)
+        await afailpoint("launcher.runtime_written")
         return await self._publish(desired, runtime, context)
 
     async def _publish(
@@ -132,13 +138,17 @@ class Launcher:
                 ca_pem=certificate.ca_pem,
             ),
         )
+        await afailpoint("launcher.folder_published")
         return None
 
     async def _remove(self, instance: str, context: Context) -> None:
         self.shares.withdraw(instance)
+        await afailpoint("launcher.folder_withdrawn")
         await self.compute.remove_instance(instance)
+        await afailpoint("launcher.port_removed")
         self.shares.forget(instance)
         await context.writer.delete(RUNTIME.key(host=self.host, instance=instance))
+        await afailpoint("launcher.runtime_deleted")
         await context.writer.delete(SIGNING_REQUESTS.key(host=self.host, instance=instance))
 
     async def _sweep(self, context: Context) -> None:

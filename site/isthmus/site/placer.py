@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from isthmus.contract.chain import Candidate, ChainPlan, ChainRecord, Explanation, Hop, Segment
 from isthmus.contract.families import DESIRED, EXPLAIN, HEAL_REQUESTS, INVENTORY, PLANS, SPECS
 from isthmus.contract.instance import HostInventory, InstanceDesired
+from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Known, Traits
 from isthmus.placement import Placement, Refusal, Usage, place
 from isthmus.site import hosts
@@ -97,7 +98,9 @@ class Placer:
             segment, answer, incarnations, self._vnis(context, segment, answer, current)
         )
         await context.writer.put(PLANS.key(tenant=segment.tenant, chain=segment.chain), plan)
+        await afailpoint("placer.plan_written")
         await self._order(context, segment, plan)
+        await afailpoint("placer.orders_written")
         await context.writer.put(key, _accepted(record, answer))
 
     def _decide(
@@ -197,6 +200,7 @@ class Placer:
                     function=specs[planned.function].model_copy(update={"config": {}}),
                 ),
             )
+            await afailpoint("placer.desired_written")
         for known in self._orders(context, segment.tenant, segment.chain):
             if known.key not in wanted:
                 await context.writer.delete(known.key)
@@ -204,7 +208,9 @@ class Placer:
     async def _withdraw(self, context: Context, tenant: str, chain: str) -> None:
         for known in self._orders(context, tenant, chain):
             await context.writer.delete(known.key)
+            await afailpoint("placer.order_deleted")
         await context.writer.delete(PLANS.key(tenant=tenant, chain=chain))
+        await afailpoint("placer.plan_deleted")
         await context.writer.delete(
             EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)
         )

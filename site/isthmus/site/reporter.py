@@ -18,6 +18,7 @@ from isthmus.contract.families import (
     STATUS,
     VNF_STATS,
 )
+from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Traits
 from isthmus.policy.keys import ROOT
 from isthmus.site.chains import chain_item, parse_item
@@ -64,6 +65,7 @@ class Reporter:
         await context.writer.put(
             key, status, ttl_s=3 * self.period_s, refresh_s=self.period_s * 0.9
         )
+        await afailpoint("reporter.status_written")
         return self.period_s if status.phase is Phase.RUNNING else min(1.0, self.period_s)
 
     def _status(self, tenant: str, chain: str, context: Context) -> ChainStatus | None:

@@ -23,6 +23,7 @@ from isthmus.contract.families import (
     STATUS,
 )
 from isthmus.contract.instance import HostInventory, SiteSummary
+from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Traits
 from isthmus.site.chains import chain_item, parse_item
 
@@ -70,9 +71,11 @@ class Summarizer:
                 ttl_s=3 * self.period_s,
                 refresh_s=self.period_s * 0.9,
             )
+            await afailpoint("summarizer.site_written")
             return self.period_s
         if item == WIRES:
             await self._wires(context)
+            await afailpoint("summarizer.wires_written")
             return None
         await self._chain(item, context)
         return self.period_s
@@ -139,6 +142,7 @@ class Summarizer:
             ttl_s=3 * self.period_s,
             refresh_s=self.period_s * 0.9,
         )
+        await afailpoint("summarizer.chain_written")
 
     def _for_peer(self, status: ChainStatus) -> ChainStatus:
         """The same without hosts and instances: inventories never cross."""
