@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "lab": ("isthmus.cli.machine", "lab", "A carrier on this machine."),
     "demo": ("isthmus.cli.machine", "demo", "Watch a carrier; ends with a verdict."),
     "bench": ("isthmus.cli.machine", "bench", "Measure."),
+    "prove": ("isthmus.cli.proving", "prove", "Faults on real processes; judges each promise."),
+    "failpoints": ("isthmus.cli.proving", "failpoints", "Where a process can be told to fail."),
     "federation": ("isthmus.cli.federation", "federation", "Links: state, and what crosses."),
     "mirror": ("isthmus.cli.federation", "mirror", "Keep a prefix of one etcd equal in another."),
     "conformance": (

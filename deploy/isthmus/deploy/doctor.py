@@ -26,6 +26,7 @@ from isthmus.deploy.command import run
 from isthmus.deploy.errors import DeployError
 from isthmus.deploy.kernel_probe import FEATURES, probe_kernel
 from isthmus.deploy.packages import TOOLS, find_tool, install_command, packages_of
+from isthmus.failpoint import VARIABLE as FAILPOINTS_VARIABLE
 
 Verdict = Literal["ok", "warn", "missing"]
 Group = Literal["python", "programs", "tools", "rights", "kernel", "extras", "machine"]
@@ -77,7 +78,7 @@ async def diagnose(environ: Mapping[str, str] = os.environ) -> Diagnosis:
     programs = [_program(name, environ) for name in NAMES]
     *found, kernel, rights = await asyncio.gather(*programs, _kernel(), _rights())
     needs = (_python(), *(n for group in found for n in group), *_tools(environ))
-    return Diagnosis(needs=(*needs, *rights, *kernel, _ray(), *_machine()))
+    return Diagnosis(needs=(*needs, *rights, *kernel, _ray(), *_machine(), *_failpoints(environ)))
 
 
 def _python() -> Need:
@@ -177,6 +178,22 @@ def _ray() -> Need:
         )
     version = importlib.metadata.version("ray")
     return Need(group="extras", name="ray", verdict="ok", found=version)
+
+
+def _failpoints(environ: Mapping[str, str]) -> list[Need]:
+    """Told only when there is something to tell, and then loudly: what is armed will misbehave on order."""
+    orders = environ.get(FAILPOINTS_VARIABLE, "")
+    if not orders:
+        return []
+    return [
+        Need(
+            group="machine",
+            name="failpoints",
+            verdict="warn",
+            found=f"ARMED: {FAILPOINTS_VARIABLE}={orders}",
+            remedy=f"unset {FAILPOINTS_VARIABLE}, unless you mean processes to fail on order",
+        )
+    ]
 
 
 def _machine() -> list[Need]:
