@@ -5,12 +5,12 @@ VENV := .venv/bin
 ISTHMUS := $(VENV)/isthmus
 
 .DEFAULT_GOAL := help
-.PHONY: help ready demo test check bench chaos lab-up lab-down doctor clean
+.PHONY: help ready demo test check bench conformance-3.6 chaos lab-up lab-down doctor clean
 MAKEFLAGS += --no-print-directory
 
 help: ## show this list
 	@echo "Isthmus: a carrier on one machine. Two commands: make demo, make test"
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9.-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo "  SABOTAGE=... KEEP=1 RECORD=file.json (demo); STAGES='pure attacks' (test)"
 
 ready: ## make .venv, system tools, etcd and toxiproxy ready
@@ -33,6 +33,11 @@ check: ready ## format, lint, types, import layers
 bench: ready ## measure: instantiate, heal, install (BENCH=name for another)
 	@echo "make bench: measuring; results are printed as tables"
 	@for name in $(if $(BENCH),$(BENCH),instantiate heal install); do $(ISTHMUS) bench $$name || exit 1; done
+
+conformance-3.6: ready ## the store's whole suite against etcd 3.6 (built once)
+	@echo "make conformance-3.6: tests/integration/kv on the other supported line of etcd"
+	@ISTHMUS_BIN_DIR=$$($(VENV)/python -m isthmus.deploy.build 3.6) && export ISTHMUS_BIN_DIR && \
+		$(VENV)/python -m isthmus.deploy.world -- $(CURDIR)/$(VENV)/python -m pytest -q tests/integration/kv
 
 chaos: ready ## the long chaos experiments
 	@echo "make chaos: cuts, kills and freezes, including the slow ones"

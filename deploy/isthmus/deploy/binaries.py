@@ -63,12 +63,12 @@ def recipe_folder() -> Path:
     return beside if (beside / "go.sum").is_file() else here.parent / "recipe"
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder of what was built from exactly this recipe; another recipe, another folder."""
+def cache_folder(environ: Mapping[str, str] = os.environ, recipe: Path | None = None) -> Path:
+    """The folder of what was built from exactly this recipe (ours); another recipe, another folder."""
     base = environ.get("XDG_CACHE_HOME") or str(
         Path(environ.get("HOME", "~")).expanduser() / ".cache"
     )
-    digest = hashlib.sha256((recipe_folder() / "go.sum").read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(((recipe or recipe_folder()) / "go.sum").read_bytes()).hexdigest()[:16]
     return Path(base) / "isthmus" / "bin" / digest
 
 

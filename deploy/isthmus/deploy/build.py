@@ -1,5 +1,7 @@
 """Build the programs that were found nowhere, from pinned and checksummed modules.
 
+    python -m isthmus.deploy.build 3.6            build etcd of another line, say in which folder it is
+
 ``deploy/binaries`` holds the recipe: ``go.mod`` names etcd 3.7 and toxiproxy 2.12, ``go.sum`` the
 checksum of every module below them. The same recipe and the same Go give the same bytes on any
 machine. Each program is built by itself and under its own name: both projects call their server
@@ -116,28 +118,49 @@ async def _only_one(folder: Path, progress: Progress) -> AsyncIterator[None]:
 
 
 async def _build_all(
-    names: list[Name], environ: Mapping[str, str], progress: Progress
+    names: list[Name], environ: Mapping[str, str], progress: Progress, recipe: Path | None = None
 ) -> dict[Name, Binary]:
     loop = asyncio.get_running_loop()
     built: dict[Name, Binary] = {}
     async with _go_toolchain(environ, progress) as toolchain:
         for name in names:
             began = loop.time()
-            built[name] = await _build(name, toolchain, cache_folder(environ))
+            chosen = recipe or recipe_folder()
+            folder = cache_folder(environ, chosen)
+            built[name] = await _build(name, toolchain, folder, chosen)
             progress(f"built {name} {built[name].version} in {loop.time() - began:.0f} s")
     return built
 
 
-async def _build(name: Name, toolchain: GoToolchain, folder: Path) -> Binary:
+async def ensure_line(
+    line: str, *, progress: Progress = lambda _: None, environ: Mapping[str, str] = os.environ
+) -> Path:
+    """The folder with etcd, etcdctl and etcdutl of another line than ours, built if need be: conformance is tested
+    against it. Raises BuildFailed when there is no recipe for it."""
+    recipe = recipe_folder().parent / f"binaries-etcd-{line}"
+    if not (recipe / "go.sum").is_file():
+        known = ", ".join(sorted(one.name[14:] for one in recipe.parent.glob("binaries-etcd-*")))
+        raise BuildFailed(f"no recipe for etcd {line!r}; there are: {known or 'none'}")
+    folder = cache_folder(environ, recipe)
+    names: list[Name] = ["etcd", "etcdctl", "etcdutl"]
+    async with _only_one(folder, progress):
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            progress(f"to build: {', '.join(missing)} of etcd {line} (once; one to three minutes)")
+            await _build_all(missing, environ, progress, recipe)
+    return folder
+
+
+async def _build(name: Name, toolchain: GoToolchain, folder: Path, recipe: Path) -> Binary:
     """Build one program beside its place, try it, then put it there in one step."""
     fresh = folder / f".{name}.{os.getpid()}.new"
-    argv = [str(toolchain.go), "build", "-trimpath", "-ldflags", _ldflags(name)]
+    argv = [str(toolchain.go), "build", "-trimpath", "-ldflags", _ldflags(name, recipe)]
     try:
         await run(
             [*argv, "-o", str(fresh), _SOURCES[name]],
             timeout_s=_BUILD_S,
             env=toolchain.env,
-            cwd=recipe_folder(),
+            cwd=recipe,
         )
         tried = await probe(name, fresh, "built")
         fresh.replace(folder / name)
@@ -151,21 +174,21 @@ async def _build(name: Name, toolchain: GoToolchain, folder: Path) -> Binary:
     return Binary(name, folder / name, tried.version, "built")
 
 
-def _ldflags(name: Name) -> str:
+def _ldflags(name: Name, recipe: Path) -> str:
     """Strip symbols, and say what was built: the module proxy knows versions, not commits."""
-    version, checksum = _pinned(_TOXIPROXY if name.startswith("toxiproxy") else _ETCD)
+    version, checksum = _pinned(_TOXIPROXY if name.startswith("toxiproxy") else _ETCD, recipe)
     if name.startswith("toxiproxy"):
         return f"-s -w -X {_TOXIPROXY}.Version={version.removeprefix('v')}"
     return f"-s -w -X go.etcd.io/etcd/api/v3/version.GitSHA=module:{version}@{checksum}"
 
 
-def _pinned(module: str) -> tuple[str, str]:
+def _pinned(module: str, recipe: Path) -> tuple[str, str]:
     """Version and checksum of ``module`` in go.sum."""
-    for line in (recipe_folder() / "go.sum").read_text().splitlines():
+    for line in (recipe / "go.sum").read_text().splitlines():
         path, version, checksum = line.split()
         if path == module and not version.endswith("/go.mod"):
             return version, checksum
-    raise BuildFailed(f"{recipe_folder() / 'go.sum'} does not pin {module}; restore the file")
+    raise BuildFailed(f"{recipe / 'go.sum'} does not pin {module}; restore the file")
 
 
 # ---- Go itself
@@ -234,3 +257,20 @@ async def _throw_away_go(folder: Path, environ: Mapping[str, str]) -> Path:
             f"install Go 1.26 or later, or set ISTHMUS_BIN_DIR. {error}"
         ) from error
     return environment / "bin" / "go"
+
+
+def main(argv: list[str]) -> int:
+    """The command line: one etcd line; the folder goes to standard output, progress to standard error."""
+    if len(argv) != 1:
+        print("usage: python -m isthmus.deploy.build 3.6", file=sys.stderr)
+        return 2
+    try:
+        print(asyncio.run(ensure_line(argv[0], progress=lambda text: print(text, file=sys.stderr))))
+    except DeployError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

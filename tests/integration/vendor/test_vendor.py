@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 from tests.integration.kv.server import serves
-from tests.integration.vendor.environment import SAMPLES, vendor_python
 from tests.integration.vnf.secure_etcd import SecureEtcd
 from tests.simulation.site.test_site import chain
 from tests.simulation.site.world import HollowSite
 from tests.support import eventually
 
+from isthmus.chaos.vendor import SAMPLES, vendor_python
 from isthmus.contract.families import APPLIED, DESIRED, LEASES, PLANS, SPECS, STATUS
 from isthmus.contract.family import Tier
 from isthmus.contract.roles import Role, role, vendor_role

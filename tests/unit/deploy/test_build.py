@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from isthmus.deploy.binaries import NAMES, cache_folder
-from isthmus.deploy.build import GO_HASHES, ensure
+from isthmus.deploy.build import GO_HASHES, ensure, ensure_line
 from isthmus.deploy.errors import BuildFailed
 
 STAND_IN = """#!/usr/bin/env python3
@@ -146,3 +146,21 @@ def test_the_throw_away_go_is_pinned_by_hash() -> None:
     """What is fetched and run is what was looked at; 64 hex digits, one per kind of machine."""
     assert set(GO_HASHES) == {"x86_64", "aarch64"}
     assert all(len(h) == 64 and int(h, 16) >= 0 for h in GO_HASHES.values())
+
+
+async def test_another_line_of_etcd_is_built_apart_from_ours(bench: Bench) -> None:
+    """Conformance runs against 3.6, too; its programs must never be taken for those of the house."""
+    bench.put_go()
+    folder = await ensure_line("3.6", progress=bench.said.append, environ=bench.environ)
+    assert folder != cache_folder(bench.environ)
+    assert {entry.name for entry in folder.iterdir()} - {".lock"} == {"etcd", "etcdctl", "etcdutl"}
+    assert all(str(call["cwd"]).endswith("binaries-etcd-3.6") for call in bench.calls())
+    built = len(bench.calls())
+    assert await ensure_line("3.6", environ=bench.environ) == folder
+    assert len(bench.calls()) == built, "once"
+
+
+async def test_a_line_without_a_recipe_is_told(bench: Bench) -> None:
+    """A typing mistake must not fetch whatever the name may mean."""
+    with pytest.raises(BuildFailed, match=r"no recipe for etcd '3\.1'; there are: 3\.6"):
+        await ensure_line("3.1", environ=bench.environ)
