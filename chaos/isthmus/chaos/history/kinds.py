@@ -56,10 +56,10 @@ def _maybe(field: Field) -> Field:
 NOTE = _maybe(_text("note", "free words for the reader; no judge looks at them"))
 """Allowed in every kind."""
 
-_STORE = _text("store", "the source store, as in `held`")
+_STORE = _text("store", "the mirrored set: all keys that one source exports to one kind of peer")
 _KEY = _text("key", "the key, relative to what is mirrored")
 _VALUE = _maybe(_text("value", "short hash or number of the value; absent for a delete"))
-_REV = _whole("rev", "the source's revision of this change")
+_REV = _whole("rev", "the source's revision of this change; of a restore, the backup's")
 _INC = _text("inc", "the incarnation of the source's history; a restore makes a new one")
 _PEER = _text("peer", "name of the peer")
 _DIRECTION = _text("direction", "seen from the recorder", "in", "out")
@@ -92,7 +92,7 @@ _TABLE = (
     ),
     Kind(
         "effect",
-        "the state of a chain as a reader of its tier sees it; the last ones are the end state",
+        "the state of a chain as a reader of its tier sees it; at the end, one for each chain that was asked for",
         (
             _text("tier", "as in `ask`"),
             _text("chain", "as in `ask`"),
@@ -105,7 +105,7 @@ _TABLE = (
     ),
     Kind(
         "held",
-        "a change of a source store, in its order: the truth a mirror is compared with",
+        "a change of a mirrored set at its source, in its order: the truth a mirror is compared with",
         (
             _STORE,
             _text("verb", "", "put", "delete", "restore"),
@@ -113,6 +113,12 @@ _TABLE = (
             _VALUE,
             _REV,
             _INC,
+            _maybe(
+                _text(
+                    "backup_inc",
+                    "of a restore: the incarnation in which the backup was taken, if not the last",
+                )
+            ),
         ),
         ("G5", "G6"),
     ),
@@ -130,6 +136,12 @@ _TABLE = (
                 _text("inc", "the incarnation of the source's history, when the reader can know it")
             ),
         ),
+        ("G5", "G6"),
+    ),
+    Kind(
+        "reader",
+        "somebody begins to read a mirror, from nothing; from now on his `shown` records are complete",
+        (_STORE, _text("peer", "name of the reader, as in `shown`")),
         ("G5", "G6"),
     ),
     Kind(
@@ -177,6 +189,7 @@ _TABLE = (
             _number("took_s", "how long it took"),
             _flag("cut", "was the site cut off then"),
             _maybe(_whole("outside_calls", "calls that left the site for it")),
+            _maybe(_flag("other_fault", "something else hit the site meanwhile: not judged")),
         ),
         ("G1",),
     ),

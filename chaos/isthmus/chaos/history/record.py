@@ -1,8 +1,8 @@
 """One append-only history: who observed what, on which clock (issue 5; etcd's robustness tests do it so).
 
 A history is JSON lines: a :class:`Header`, then one :class:`Record` a line. Simulation and real processes write the
-same, so the same judges read both. Writing is one line and a flush, no more: a process may be killed at any
-moment, and what it had seen until then must be readable. The reader therefore accepts one torn last line, and says so.
+same, so the same judges read both. Writing is one line and a flush, no more: a process may be killed at any moment,
+and what it had seen until then must be readable. The reader therefore accepts one torn last line, and says so.
 """
 
 from __future__ import annotations

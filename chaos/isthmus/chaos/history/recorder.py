@@ -142,6 +142,7 @@ class Recorder:
         took_s: float,
         cut: bool,
         outside_calls: int | None = None,
+        other_fault: bool | None = None,
     ) -> None:
         """A site did something for its own chains."""
         self.note(
@@ -154,6 +155,7 @@ class Recorder:
                 "took_s": took_s,
                 "cut": cut,
                 "outside_calls": outside_calls,
+                "other_fault": other_fault,
             },
         )
 
@@ -219,12 +221,21 @@ class Recorder:
         inc: str,
         key: str | None = None,
         value: str | None = None,
+        backup_inc: str | None = None,
     ) -> None:
         """The source of a mirror changed; for a restore ``rev`` is the revision it went back to."""
         self.note(
             who,
             "held",
-            {"store": store, "verb": verb, "key": key, "value": value, "rev": rev, "inc": inc},
+            {
+                "store": store,
+                "verb": verb,
+                "key": key,
+                "value": value,
+                "rev": rev,
+                "inc": inc,
+                "backup_inc": backup_inc,
+            },
         )
 
     def shown(
@@ -253,6 +264,10 @@ class Recorder:
                 "inc": inc,
             },
         )
+
+    def reader(self, who: str, *, store: str, peer: str) -> None:
+        """Somebody begins to read the mirror of ``store`` at ``peer``, from nothing."""
+        self.note(who, "reader", {"store": store, "peer": peer})
 
     def digest(self, who: str, *, link: str, source: str, target: str, keys: int) -> None:
         """Both ends' digests at one moment."""
