@@ -99,9 +99,17 @@ class ApiClient:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
+    async def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Say how something is to be; for what may safely be said twice."""
+        return await self._ask("PUT", path, json=dict(body))
+
+    async def remove(self, path: str) -> dict[str, Any]:
+        """Take something away."""
+        return await self._ask("DELETE", path)
+
     async def delete(self, tenant: str, chain: str) -> dict[str, Any]:
         """Take one request back."""
-        return await self._ask("DELETE", chain_path(tenant, chain))
+        return await self.remove(chain_path(tenant, chain))
 
     async def chains(self) -> dict[str, Any]:
         """All chains, page by page."""

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "sites": ("isthmus.cli.tier", "sites", "The sites, and how old the news of them are."),
     "events": ("isthmus.cli.tier", "events", "What happened, and what happens."),
     "status": ("isthmus.cli.tier", "status", "A tier in one look."),
+    "brake": ("isthmus.cli.brake", "brake", "Deletions that a site holds; confirm them."),
     "doctor": ("isthmus.cli.machine", "doctor", "What this machine lacks, and how to get it."),
     "lab": ("isthmus.cli.machine", "lab", "A carrier on this machine."),
     "demo": ("isthmus.cli.machine", "demo", "Watch a carrier; ends with a verdict."),

@@ -28,6 +28,8 @@ _COLOURS = {
     "degraded": "yellow",
     "silent": "yellow",
     "warning": "yellow",
+    "held": "yellow",
+    "holding": "yellow",
     "unknown": "magenta",
     "refused": "red",
     "error": "red",

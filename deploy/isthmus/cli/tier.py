@@ -91,6 +91,10 @@ def _notice(text: str) -> None:
     click.echo(f"isthmus: {show.safe(text)}", err=True)
 
 
+def _held(count: int) -> str:
+    return f"{count} deletions wait for 'isthmus brake confirm'" if count else "nothing"
+
+
 @click.command(epilog="\b\nExample:\n  isthmus status --at zurich")
 @on_api
 def status(session: Session) -> None:
@@ -111,6 +115,7 @@ def status(session: Session) -> None:
                 ("Revision", store["revision"]),
                 ("Alarms", store["alarms"]),
                 ("Chains", chains or "none"),
+                ("Held", _held(document.get("chains_held", 0))),
                 ("Streams", document["streams"]),
                 ("Up", show.age(document["uptime_s"])),
             ]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from isthmus.contract.envelope import Body
+from isthmus.contract.envelope import Body, Envelope
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", min_length=1, max_length=63)
@@ -247,6 +247,26 @@ class ChainStatus(Body):
     request_revision: int = 0
 
 
+CONFIRMED_AHEAD_S = 60.0
+"""So far may the clock of who confirms be ahead of who reads: beyond it the word is not believed."""
+
+
+class Confirmation(Body):
+    """An operator's word at a site: deletions by one peer take effect, however many, for ``for_s`` seconds from when it
+    was given (the envelope's ``as_of``). An hour at most: a brake that stays off is none (attack 19)."""
+
+    for_s: int = Field(default=300, ge=1, le=3600)
+    confirmed_by: str = ""
+
+    @staticmethod
+    def until_utc_s(word: Envelope[Confirmation] | None, now: float) -> float | None:
+        """When the word ends, UTC seconds; None when none is in force at ``now``."""
+        if word is None or word.as_of > now + CONFIRMED_AHEAD_S:
+            return None
+        ends = word.as_of + word.body.for_s
+        return ends if now < ends else None
+
+
 class Candidate(Body):
     """One place that was looked at, and the number that decided about it."""
 
@@ -256,9 +276,11 @@ class Candidate(Body):
 
 
 class Explanation(Body):
-    """Why a decision fell as it did (at most 4 KiB): counts per constraint, best candidates, nearest relaxation."""
+    """Why a decision fell as it did (at most 4 KiB): counts per constraint, best candidates, nearest relaxation.
 
-    decision: Literal["accepted", "refused"]
+    ``held``: a peer wants the chain deleted, and the site's brake waits for an operator's :class:`Confirmation`."""
+
+    decision: Literal["accepted", "refused", "held"]
     source: Name = "local"
     constraint: str = ""
     reason: str

@@ -34,6 +34,16 @@ REMOTE = Family(
     None,
     "read-only cache of what a peer exports to this site",
 )
+CONFIRMATIONS = Family(
+    "confirmations",
+    _S,
+    "confirmations/{peer}",
+    "api",
+    ("intake", "janitor", "api"),
+    chain.Confirmation,
+    "an operator's word that a peer's deletions take effect for a while (attack 19)",
+    retention="janitor",
+)
 CATALOG = Family(
     "catalog",
     _S,

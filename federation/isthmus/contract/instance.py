@@ -165,6 +165,7 @@ class SiteSummary(Body):
     largest_free_cpu_milli: int = 0
     hosts_up: int
     chains: int
+    chains_held: int = 0
     attachments: tuple[Name, ...] = ()
     function_types: tuple[str, ...] = ()
     price_milli: int = 1000

@@ -1,4 +1,4 @@
-"""Apply and delete: the only two things the API writes, each one compare-and-set transaction (G3).
+"""Apply and delete (beside the word about a brake the only things the API writes), each one compare-and-set (G3).
 
 An apply is acknowledged once the request is in this tier's own store; from there intake decides. It is idempotent: an
 equal spec changes nothing, and a repeated request whose answer was lost is recognised by its idempotency key.

@@ -163,7 +163,7 @@ async def detail(desk: Desk, principal: Principal, tenant: str, chain: str) -> C
         record=None if hide or facts.record is None else facts.record.body.model_dump(mode="json"),
         plan=None if hide or plan is None else plan.body.model_dump(mode="json"),
         status=pure.status_view(facts, now, for_tenant=hide),
-        explanations=pure.explained(facts, now),
+        explanations=pure.explained(facts, now, for_tenant=hide),
     )
 
 
@@ -181,7 +181,7 @@ def _request_view(facts: ChainFacts) -> RequestView | None:
     )
 
 
-async def explain(desk: Desk, tenant: str, chain: str) -> ExplainView:
+async def explain(desk: Desk, principal: Principal, tenant: str, chain: str) -> ExplainView:
     """Why one chain is as it is."""
     facts, _ = await _look(desk, tenant, chain)
     now = desk.clock()
@@ -191,5 +191,5 @@ async def explain(desk: Desk, tenant: str, chain: str) -> ExplainView:
         chain=chain,
         phase=item.phase,
         reason=item.reason,
-        explanations=pure.explained(facts, now),
+        explanations=pure.explained(facts, now, for_tenant=not principal.is_operator),
     )

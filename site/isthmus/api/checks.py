@@ -38,6 +38,15 @@ def name_in_path(field: str, value: str) -> str:
 
 def read_spec(data: bytes, content_type: str) -> ChainSpec:
     """The spec in the body of a request, or the mistakes in it."""
+    document = read_object(data, content_type)
+    try:
+        return ChainSpec.written(json.dumps(document))
+    except ValidationError as error:
+        raise Refused.because(refusals(error, ChainSpec)) from None
+
+
+def read_object(data: bytes, content_type: str) -> object:
+    """The JSON in the body of a request, plain and without twins; refuses what is none."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise OverLimit(
             "not-json",
@@ -50,10 +59,7 @@ def read_spec(data: bytes, content_type: str) -> ChainSpec:
     found = not_plain(document)
     if found is not None:
         raise Refused.because((found,))
-    try:
-        return ChainSpec.written(json.dumps(document))
-    except ValidationError as error:
-        raise Refused.because(refusals(error, ChainSpec)) from None
+    return document
 
 
 def _json(data: bytes) -> object:

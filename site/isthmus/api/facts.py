@@ -88,7 +88,8 @@ def newest_decision(facts: ChainFacts) -> Fact[Explanation] | None:
     """The newest decision about the newest request."""
     current = [item for _, item in facts.explanations if is_current(item, facts.request_revision)]
     refusals = [item for item in current if item.body.decision == "refused"]
-    return max(refusals or current, key=lambda item: item.revision, default=None)
+    holds = [item for item in current if item.body.decision == "held"]
+    return max(refusals or holds or current, key=lambda item: item.revision, default=None)
 
 
 def admitted(facts: ChainFacts) -> bool:
@@ -154,9 +155,10 @@ def row(facts: ChainFacts, now: float) -> ChainRow:
         and complete(facts)
         and status_revision > max(record_revision, facts.request_revision)
     )
-    verdict: Literal["", "accepted", "refused"] = ""
+    verdict: Literal["", "accepted", "refused", "held"] = ""
     if decision is not None:
-        verdict = "refused" if refused else "accepted"
+        held = decision.body.decision == "held"
+        verdict = "refused" if refused else "held" if held else "accepted"
     status = facts.status.body if facts.status else ChainStatus()
     return ChainRow(
         tenant=facts.tenant,
@@ -192,19 +194,26 @@ def function_names(facts: ChainFacts) -> tuple[str, ...]:
     return ()
 
 
-def explained(facts: ChainFacts, now: float) -> tuple[Explained, ...]:
-    """Every component's reason, the oldest first: the order in which they decided."""
+def explained(facts: ChainFacts, now: float, *, for_tenant: bool = False) -> tuple[Explained, ...]:
+    """Every component's reason, the oldest first: the order in which they decided. How many chains of others a brake
+    holds is not for a tenant (attack 21)."""
     found = [
         Explained(
             component=component,
             revision=item.revision,
             age_s=item.envelope.age_s(now),
             current=is_current(item, facts.request_revision),
-            explanation=item.body,
+            explanation=_without_others(item.body) if for_tenant else item.body,
         )
         for component, item in facts.explanations
     ]
     return tuple(sorted(found, key=lambda item: item.revision))
+
+
+def _without_others(explanation: Explanation) -> Explanation:
+    if explanation.decision != "held":
+        return explanation
+    return explanation.model_copy(update={"figures": {}})
 
 
 def status_view(facts: ChainFacts, now: float, *, for_tenant: bool) -> dict[str, Any] | None:

@@ -40,14 +40,14 @@ class DeleteResult(Document):
 
 class ChainRow(Document):
     """One chain in a list. ``phase`` is "unknown" when the last report is older than it may be (G12); ``observed``:
-    what is shown is about the newest request."""
+    what is shown is about the newest request; ``decision`` "held": a peer's deletion waits for the site's operator."""
 
     tenant: str
     chain: str
     source: str = "local"
     phase: Phase
     reason: str = ""
-    decision: Literal["", "accepted", "refused"] = ""
+    decision: Literal["", "accepted", "refused", "held"] = ""
     observed: bool = False
     revision: int = 0
     generation: int = 0
@@ -169,8 +169,40 @@ class TierStatus(Document):
     health: Literal["ok", "alarm"]
     store: StoreView
     chains: dict[str, int] = Field(description="number of chains in each phase")
+    chains_held: int = Field(0, description="deletions by peers that the site's brake holds")
     streams: int
     uptime_s: float
+
+
+class BrakeRow(Document):
+    """The brake for one peer. ``limit``: so many of its chains go at once without asking, known while it holds."""
+
+    peer: str
+    state: Literal["ready", "holding", "confirmed"]
+    chains: int
+    held: int = 0
+    chains_held: tuple[str, ...] = ()
+    limit: int | None = None
+    confirmed_until: float | None = Field(None, description="UTC seconds")
+    confirmed_by: str = ""
+
+
+class BrakeList(Document):
+    """The brake of a site, per peer."""
+
+    revision: int
+    brakes: tuple[BrakeRow, ...]
+
+
+class BrakeResult(Document):
+    """What became of a word about the brake; ``held`` is how many deletions waited for it."""
+
+    result: Literal["confirmed", "extended", "held", "unchanged"]
+    peer: str
+    confirmed_until: float | None = Field(None, description="UTC seconds")
+    held: int = 0
+    revision: int = 0
+    message: str
 
 
 class ErrorDetail(Document):

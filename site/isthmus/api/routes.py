@@ -13,11 +13,13 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from isthmus.api import apply as writing
-from isthmus.api import chains, checks, events, sites
+from isthmus.api import brakes, chains, checks, events, sites
 from isthmus.api.auth import Principal
 from isthmus.api.errors import ApiError, Refused, StoreAway
 from isthmus.api.models import (
     ApplyResult,
+    BrakeList,
+    BrakeResult,
     ChainDetail,
     ChainList,
     DeleteResult,
@@ -51,6 +53,12 @@ _SPEC_BODY = {
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": closed(ChainSpec)}},
+    }
+}
+_BRAKE_BODY = {
+    "requestBody": {
+        "required": False,
+        "content": {"application/json": {"schema": closed(brakes.BrakeOrder)}},
     }
 }
 CHAIN = "/chains/{tenant}/{chain}"
@@ -109,7 +117,7 @@ async def get_chain(tenant: str, chain: str, principal: Caller, service: Shared)
 @v1.get(CHAIN + "/explain", response_model=ExplainView)
 async def explain_chain(tenant: str, chain: str, principal: Caller, service: Shared) -> ExplainView:
     """Why a chain is placed as it is, or why it cannot be."""
-    return await chains.explain(service.desk, *own(principal, tenant, chain))
+    return await chains.explain(service.desk, principal, *own(principal, tenant, chain))
 
 
 @v1.delete(CHAIN, response_model=DeleteResult)
@@ -127,6 +135,28 @@ async def delete_chain(
 async def list_sites(_: Operator, service: Shared) -> SiteList:
     """The sites this tier knows; a site answers with itself and its hosts."""
     return await sites.listing(service.desk)
+
+
+@v1.get("/brakes", response_model=BrakeList)
+async def list_brakes(_: Operator, service: Shared) -> BrakeList:
+    """Which deletions by peers this site holds, and who let the brake go until when."""
+    return await brakes.listing(service.desk)
+
+
+@v1.put("/brakes/{peer}", response_model=BrakeResult, openapi_extra=_BRAKE_BODY)
+async def confirm_brake(
+    peer: str, request: Request, principal: Operator, service: Shared
+) -> BrakeResult:
+    """Let deletions by a peer take effect for a while (300 s; at most an hour)."""
+    data = await read_body(request, service.settings)
+    content_type = request.headers.get("content-type", "")
+    return await brakes.confirm(service.desk, peer, data, content_type, principal.name)
+
+
+@v1.delete("/brakes/{peer}", response_model=BrakeResult)
+async def hold_brake(peer: str, principal: Operator, service: Shared) -> BrakeResult:
+    """Take the word back: the brake holds again."""
+    return await brakes.hold(service.desk, peer, principal.name)
 
 
 @v1.get("/events", response_model=EventList)
@@ -208,6 +238,7 @@ async def tier_status(principal: Operator, service: Shared) -> TierStatus:
             alarms=store.alarms,
         ),
         chains=await chains.count(desk, principal),
+        chains_held=await brakes.held_chains(desk),
         streams=service.counters.streams,
         uptime_s=max(0.0, desk.clock() - service.started_at),
     )

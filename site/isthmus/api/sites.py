@@ -33,6 +33,7 @@ async def _itself(desk: Desk) -> SiteList:
     row = SiteRow(
         site=desk.name,
         state="alive",
+        reason=_held(summary, now),
         age_s=summary.envelope.age_s(now) if summary else None,
         summary=_believed(summary, now),
         hosts=tuple(_host(item, now) for item in inventories if item is not None),
@@ -84,7 +85,7 @@ def _row(
         if summary.envelope.expired(now):
             reason = f"last summary is {age:.0f} s old, believed for {ttl:.0f} s"
         else:
-            state, reason = "alive", ""
+            state, reason = "alive", _held(summary, now)
     if liveness is not None and not liveness.envelope.expired(now) and state == "alive":
         state = liveness.body.state
     return SiteRow(
@@ -95,6 +96,13 @@ def _row(
         spec=spec.body.model_dump(mode="json") if spec else None,
         summary=_believed(summary, now),
     )
+
+
+def _held(summary: Fact[SiteSummary] | None, now: float) -> str:
+    """Somebody has to go and look: only the site's own operator releases its brake."""
+    if summary is None or summary.envelope.expired(now) or not summary.body.chains_held:
+        return ""
+    return f"brake: {summary.body.chains_held} deletions held until confirmed at the site"
 
 
 def _believed(summary: Fact[SiteSummary] | None, now: float) -> dict[str, Any] | None:

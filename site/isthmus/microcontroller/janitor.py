@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from isthmus.contract.chain import Explanation
+from isthmus.contract.chain import Confirmation, Explanation
 from isthmus.contract.families import (
+    CONFIRMATIONS,
     EVENTS,
     EXPLAIN,
     G_INTENTS,
@@ -25,6 +26,7 @@ from isthmus.microcontroller.controller import Context, Traits
 
 ITEM = "*events"
 EXPLANATIONS = "*explanations"
+WORDS = "*confirmations"
 CHAINS: dict[Tier, tuple[Family, ...]] = {
     Tier.SITE: (REQUESTS, SPECS),
     Tier.GLOBAL: (G_REQUESTS, G_INTENTS),
@@ -35,7 +37,7 @@ CHAINS: dict[Tier, tuple[Family, ...]] = {
 @dataclass(slots=True)
 class Janitor:
     """Keeps the newest ``keep`` events of each component: enough to explain an evening, small against the store; and
-    the explanations of gone chains for ``explain_keep_s``: a working day."""
+    the explanations of gone chains for ``explain_keep_s``: a working day. A confirmation whose time is over goes."""
 
     tier: Tier = Tier.SITE
     keep: int = 500
@@ -43,13 +45,14 @@ class Janitor:
     period_s: float = 30.0
     component: str = "janitor"
     traits: Traits = field(default_factory=Traits)
-    standing_items: tuple[str, ...] = (ITEM, EXPLANATIONS)
+    standing_items: tuple[str, ...] = (ITEM, EXPLANATIONS, WORDS)
 
     @property
     def watches(self) -> Sequence[str]:
         """All that it retains, and the chains there are. The families of both tiers have the same patterns."""
         chains = (family.prefix() for family in CHAINS[self.tier])
-        return (EVENTS.prefix(), EXPLAIN.prefix(), *chains)
+        words = (CONFIRMATIONS.prefix(),) if self.tier is Tier.SITE else ()
+        return (EVENTS.prefix(), EXPLAIN.prefix(), *words, *chains)
 
     def items_for(self, key: str) -> Iterable[str]:
         """Only the period counts."""
@@ -57,8 +60,8 @@ class Janitor:
 
     async def reconcile(self, item: str, context: Context) -> float | None:
         """Delete what is over the limit."""
-        gone = self._events(context) if item == ITEM else self._explanations(context)
-        for key in gone:
+        find = {ITEM: self._events, EXPLANATIONS: self._explanations, WORDS: self._words}[item]
+        for key in find(context):
             await context.writer.delete(key)
         return self.period_s
 
@@ -73,6 +76,16 @@ class Janitor:
             key
             for keys in by_component.values()
             for key in sorted(keys)[: max(0, len(keys) - self.keep)]
+        ]
+
+    @staticmethod
+    def _words(context: Context) -> list[str]:
+        """Confirmations that are over; nobody may wonder whether they still count."""
+        now = context.now()
+        return [
+            key
+            for key in context.state.keys(CONFIRMATIONS.prefix())
+            if Confirmation.until_utc_s(context.state.envelope(key, Confirmation), now) is None
         ]
 
     def _explanations(self, context: Context) -> list[str]:

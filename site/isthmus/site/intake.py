@@ -23,6 +23,7 @@ from isthmus.contract.chain import (
 from isthmus.contract.families import (
     CATALOG,
     CONFIG_OWNERS,
+    CONFIRMATIONS,
     EXPLAIN,
     INVENTORY,
     REMOTE,
@@ -33,6 +34,7 @@ from isthmus.contract.ids import instance_id
 from isthmus.contract.instance import CatalogEntry, ConfigOwner
 from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Later, Traits
+from isthmus.site import brake
 from isthmus.site.chains import chain_item, parse_item
 
 CATALOG_ITEM = "*catalog"
@@ -71,11 +73,14 @@ class Intake:
     component: str = "intake"
     traits: Traits = field(default_factory=Traits)
     standing_items: tuple[str, ...] = (CATALOG_ITEM,)
+    _held: dict[str, str] = field(default_factory=dict)
+    """Chains that the brake holds, and whose: looked at as soon as an operator confirms. Only a hint: without it they
+    are looked at a little later."""
 
     @property
     def watches(self) -> Sequence[str]:
         """Requests, what peers export to us, and what it writes itself."""
-        families = (REQUESTS, SPECS, CONFIG_OWNERS, CATALOG, INVENTORY)
+        families = (REQUESTS, SPECS, CONFIG_OWNERS, CATALOG, INVENTORY, CONFIRMATIONS)
         return (
             *(family.prefix() for family in families),
             REMOTE.prefix(),
@@ -95,6 +100,8 @@ class Intake:
             yield chain_item(rest[1], rest[2])
         elif CATALOG.parse(key) is not None:
             yield CATALOG_ITEM
+        elif (word := CONFIRMATIONS.parse(key)) is not None:
+            yield from [item for item, peer in self._held.items() if peer == word["peer"]]
 
     async def reconcile(self, item: str, context: Context) -> float | None:
         """Settle one chain."""
@@ -107,6 +114,7 @@ class Intake:
         if wish is None:
             await self._withdraw(context, tenant, chain)
             return None
+        self._held.pop(item, None)
         source, wanted, revision = wish
         try:
             segment = self._admit(context, source, wanted)
@@ -191,7 +199,7 @@ class Intake:
     @staticmethod
     def _check_free(context: Context, segment: Segment) -> None:
         """One attachment serves one chain end: packets could not tell whose they are (see FabricPort)."""
-        mine = _circuits(segment)
+        mine = brake.circuits(segment)
         if len(mine) == 2 and mine[0] == mine[1]:
             raise Refused(
                 "attachment-taken",
@@ -201,7 +209,7 @@ class Intake:
             other = known.envelope.body.segment
             if (other.tenant, other.chain) == (segment.tenant, segment.chain):
                 continue
-            taken = next((name for name in _circuits(other) if name in mine), None)
+            taken = next((name for name in brake.circuits(other) if name in mine), None)
             if taken is not None:
                 # What other tenants have is not told (attack 21).
                 owner = (
@@ -311,7 +319,7 @@ class Intake:
     async def _withdraw(self, context: Context, tenant: str, chain: str) -> None:
         record = context.state.get(SPECS, tenant=tenant, chain=chain)
         if record is not None:
-            self._brake(context, record)
+            let_go = await self._brake(context, record)
             for function in record.segment.functions:
                 await context.writer.delete(
                     CONFIG_OWNERS.key(instance=instance_id(tenant, chain, function.name))
@@ -319,53 +327,32 @@ class Intake:
             await afailpoint("intake.owners_deleted")
             await context.writer.delete(SPECS.key(tenant=tenant, chain=chain))
             await afailpoint("intake.spec_deleted")
-            await context.event("withdrawn", chain_item(tenant, chain), f"by {record.source}")
+            await context.event(
+                "withdrawn", chain_item(tenant, chain), f"by {record.source}{let_go}"
+            )
         await context.writer.delete(
             EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)
         )
+        self._held.pop(chain_item(tenant, chain), None)
 
-    def _brake(self, context: Context, record: ChainRecord) -> None:
-        """Hold a peer's deletions when too many of its chains would end at once (attack 19)."""
+    async def _brake(self, context: Context, record: ChainRecord) -> str:
+        """Hold a peer's deletions when too many of its chains would end at once (attack 19); else who let it go."""
         delegation = next((d for d in self.delegations if d.peer == record.source), None)
         if delegation is None:
-            return
-        records = [
-            known.envelope.body
-            for known in context.state.items(SPECS)
-            if known.envelope.body.source == record.source
-        ]
-        prefix = f"{REMOTE.key(peer=delegation.peer)}intents/"
-        wished = {key.removeprefix(prefix) for key in context.state.keys(prefix)}
-        taken_over = self._taken_over(context, prefix, records, wished)
-        ending = [
-            body
-            for body in records
-            if f"{body.segment.tenant}/{body.segment.chain}" not in wished
-            and not taken_over.issuperset(_circuits(body.segment) or ("",))
-        ]
-        limit = max(delegation.brake_floor, int(len(records) * delegation.brake_share))
-        if len(ending) > limit:
-            raise Later(
-                f"brake: {record.source} wants {len(ending)} of its {len(records)} chains deleted "
-                f"at once, the limit is {limit}; confirm at the site",
-                after_s=5.0,
-            )
-
-    @staticmethod
-    def _taken_over(
-        context: Context, prefix: str, records: Iterable[ChainRecord], wished: Iterable[str]
-    ) -> set[str]:
-        """The circuits that new wishes of the peer ask for. Who was cut off while customers came and went gets
-        all of it at once: a chain whose circuits go to a successor is replaced, not lost, and must make room."""
-        known = {f"{body.segment.tenant}/{body.segment.chain}" for body in records}
-        taken: set[str] = set()
-        for name in set(wished) - known:
-            intent = context.state.body(prefix + name, SegmentIntent)
-            if intent is not None:
-                taken.update(_circuits(intent.segment))
-        return taken
-
-
-def _circuits(segment: Segment) -> list[str]:
-    """The attachments a segment ends at."""
-    return [end.name for end in (segment.left, segment.right) if end.kind == "attachment"]
+            return ""
+        share, floor = delegation.brake_share, delegation.brake_floor
+        load = brake.load(context.state, delegation.peer, share, floor)
+        tenant, chain = record.segment.tenant, record.segment.chain
+        item = chain_item(tenant, chain)
+        if not load.over and item not in self._held:
+            return ""
+        if brake.confirmed(context.state, delegation.peer, context.now()):
+            return ", confirmed at the site"
+        if not load.over:
+            return ""
+        self._held[item] = delegation.peer
+        if not brake.holds(context.state, self.component, delegation.peer):
+            await context.event("held", delegation.peer, str(load), "warning")
+        key = EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)
+        await context.writer.put(key, load.explanation())
+        raise Later(str(load), after_s=5.0)

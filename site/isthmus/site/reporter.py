@@ -94,13 +94,17 @@ class Reporter:
                 epoch=record.segment.epoch,
             )
         status = self._planned(tenant, chain, plan, context)
-        refused = intake.reason if intake is not None and intake.decision == "refused" else ""
+        reason = status.reason
+        if intake is not None and intake.decision == "refused":
+            reason = f"the newer request was refused: {intake.reason}"
+        elif intake is not None and intake.decision == "held":
+            reason = "; ".join(text for text in (f"deletion held: {intake.reason}", reason) if text)
         return status.model_copy(
             update={
                 "source": record.source,
                 "epoch": record.segment.epoch,
                 "request_revision": record.request_revision,
-                "reason": f"the newer request was refused: {refused}" if refused else status.reason,
+                "reason": reason,
             }
         )
 

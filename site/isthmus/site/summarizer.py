@@ -99,6 +99,10 @@ class Summarizer:
             largest_free_cpu_milli=max(free, default=0),
             hosts_up=len(hosts),
             chains=len(chains),
+            chains_held=sum(
+                known.envelope.body.decision == "held"
+                for known in context.state.items(EXPLAIN, component="intake")
+            ),
             attachments=tuple(sorted({name for host in hosts for name in host.attachments})),
             function_types=tuple(
                 sorted(

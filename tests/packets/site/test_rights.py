@@ -15,6 +15,7 @@ DENIED = "permission denied"
 
 WRITERS = {
     "requests": {"api"},
+    "confirmations": {"api", "janitor"},
     "heal-requests": {"healer"},
     "remote": {"federation"},
     "catalog": {"intake"},

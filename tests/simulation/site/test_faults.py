@@ -8,30 +8,35 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.simulation.site.wishes import (
+    admitted,
+    ask,
+    explained,
+    record,
+    segment,
+)
 from tests.simulation.site.world import STAMP, HollowSite
 from tests.support import eventually
 
-from isthmus.contract import Stamp, seal, unseal
+from isthmus.contract import Stamp, seal
 from isthmus.contract.chain import (
     ChainPlan,
-    ChainRecord,
     ChainSpec,
     Explanation,
     Segment,
     SegmentIntent,
     WirePeer,
 )
-from isthmus.contract.families import EXPLAIN, FAMILIES, LEASES, PLANS, REMOTE, SPECS
+from isthmus.contract.families import FAMILIES, LEASES, PLANS, REMOTE
 from isthmus.contract.family import Tier
 from isthmus.infrastructure.hollow import HollowCompute
 from isthmus.infrastructure.ports import Capability
 from isthmus.kv.memory import MemoryStore
-from isthmus.kv.port import Delete, Operation, Put, Txn, TxnResult
+from isthmus.kv.port import Txn, TxnResult
 from isthmus.microcontroller import Fence, NotLeader, Runner, State, Surroundings, Writer
 from isthmus.site.placer import Placer
 
 ROOT = "/isthmus/v1/"
-INTENTS = f"{ROOT}remote/global/intents/"
 
 
 @pytest.fixture
@@ -58,36 +63,6 @@ def chain(name: str = "web", ends: str = "h1-a h1-b", tenant: str = "acme") -> C
     )
 
 
-def segment(name: str, **more: Any) -> Segment:
-    """What a peer asks for: from its wire to its wire."""
-    wires = [{"wire": f"w-{name}-{end}", "vni": 100 + len(name)} for end in ("l", "r")]
-    return Segment.model_validate(
-        {
-            "tenant": "acme",
-            "chain": name,
-            "left": {"kind": "wire", "name": wires[0]["wire"]},
-            "right": {"kind": "wire", "name": wires[1]["wire"]},
-            "functions": [
-                {"name": "fw", "type": "firewall", "config": {"default_policy": "accept"},
-                 "resources": {"cpu_milli": 1, "memory_mib": 1}}
-            ],
-            "wires": wires,
-            "epoch": 1,
-            **more,
-        }
-    )  # fmt: skip
-
-
-async def ask(site: HollowSite, wanted: Segment, at: str = "") -> None:
-    """A peer's intent, as its link would leave it."""
-    await site.put(f"{INTENTS}{at or f'acme/{wanted.chain}'}", SegmentIntent(segment=wanted))
-
-
-async def explained(site: HollowSite, name: str, component: str = "intake") -> Explanation | None:
-    entry = await site.store.get(EXPLAIN.key(component=component, tenant="acme", chain=name))
-    return None if entry is None else unseal(entry.value, Explanation).body
-
-
 async def refusal(site: HollowSite, name: str) -> Explanation:
     """Wait until intake refuses."""
 
@@ -98,20 +73,6 @@ async def refusal(site: HollowSite, name: str) -> Explanation:
     found: Explanation | None = await eventually(refused, f"{name} is refused")
     assert found is not None
     return found
-
-
-async def record(site: HollowSite, name: str) -> ChainRecord | None:
-    entry = await site.store.get(SPECS.key(tenant="acme", chain=name))
-    return None if entry is None else unseal(entry.value, ChainRecord).body
-
-
-async def admitted(site: HollowSite, *names: str) -> None:
-    """Wait until all are carried."""
-
-    async def all_there() -> bool:
-        return all([await record(site, name) is not None for name in names])
-
-    await eventually(all_there, f"{', '.join(names)} are admitted")
 
 
 class DyingStore:
@@ -269,69 +230,6 @@ async def test_a_leader_that_is_replaced_cannot_write_any_more(site: HollowSite)
 
 
 # ---- peers
-
-
-async def test_a_peer_that_deletes_everything_at_once_is_held(site: HollowSite) -> None:
-    """Why: a broken tier above must not empty a site that works (attack 19)."""
-    names = [f"c{index:02d}" for index in range(10)]
-    for name in names:
-        await ask(site, segment(name))
-    await admitted(site, *names)
-    deletes = tuple(Delete(f"{INTENTS}acme/{name}") for name in names)
-    await site.store.txn(Txn((), deletes))
-    problems = site.runners["intake"].health.problems
-
-    def held() -> bool:
-        return sum("brake" in text for text in problems.values()) == len(names)
-
-    await eventually(held, "intake says that it holds them all")
-    assert "10 of its 10" in problems["acme/c00"]
-    assert all([await record(site, name) is not None for name in names])
-    for name in names[:8]:
-        await ask(site, segment(name))
-
-    async def two_gone() -> bool:
-        return [name for name in names if await record(site, name) is None] == names[8:]
-
-    await eventually(two_gone, "two deletions are a normal day")
-
-
-CIRCUITS = ("h1-a", "h1-b", "h2-a", "h2-b")
-
-
-async def replace_all(site: HollowSite, *successors: Segment) -> None:
-    """Four chains, one per circuit of the site; then, as behind a cut, others in their place at once."""
-    for circuit in CIRCUITS:
-        await ask(site, segment(f"old-{circuit}", left=attachment(circuit)))
-    await admitted(site, *(f"old-{circuit}" for circuit in CIRCUITS))
-    operations: list[Operation] = [Delete(f"{INTENTS}acme/old-{name}") for name in CIRCUITS]
-    for wanted in successors:
-        value = seal(SegmentIntent(segment=wanted), STAMP, as_of=0.0)
-        operations.append(Put(f"{INTENTS}acme/{wanted.chain}", value))
-    await site.store.txn(Txn((), tuple(operations)))
-    await admitted(site, *(wanted.chain for wanted in successors))
-
-
-def attachment(name: str) -> dict[str, str]:
-    return {"kind": "attachment", "name": name}
-
-
-async def test_customers_that_changed_behind_a_cut_do_not_trip_the_brake(site: HollowSite) -> None:
-    """Why: a link that comes back brings all of it at once. Held back, the old chains would keep the circuits, the new
-    ones wait for them, and nobody would ever have confirmed (found by killing the tier's etcd under churn)."""
-    await replace_all(site, *(segment(f"new-{name}", left=attachment(name)) for name in CIRCUITS))
-
-
-async def test_a_wish_for_something_else_releases_no_brake(site: HollowSite) -> None:
-    """Why: only a successor on the same circuit tells that a deletion is no loss."""
-    await replace_all(site, segment("elsewhere"))
-    problems = site.runners["intake"].health.problems
-
-    def held() -> bool:
-        return sum("brake" in text for text in problems.values()) == len(CIRCUITS)
-
-    await eventually(held, "intake holds the four")
-    assert await record(site, "old-h1-a") is not None
 
 
 async def test_an_older_epoch_is_refused(site: HollowSite) -> None:
