@@ -39,7 +39,7 @@ async def test_without_the_global_tier_packets_and_sites_go_on(two: World) -> No
     # Distance is a relay in user space: starved by its neighbours it loses a burst. Packets that needed the tier would
     # have been lost for all the seconds it was dead.
     assert probe.sent > 500
-    assert probe.lost * 50 <= probe.sent, (probe.sent, probe.lost)
+    assert probe.lost * 500 <= probe.sent, (probe.sent, probe.lost)
     assert probe.longest_gap_ms <= 250, probe.longest_gap_ms
     assert await two.keys(GLOBAL, G_PLACEMENTS.prefix()) == before, "nothing was placed anew"
     assert (await two.stage.chain(WEB))["row"]["phase"] == "running"
