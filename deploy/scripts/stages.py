@@ -89,7 +89,10 @@ def run_stage(name: str) -> Outcome:
     code = pytest.wait()
     # A test that ended the interpreter leaves code 0, perhaps, but no closing line.
     verdict = "passed" if code == 0 and "passed" in closing else "failed"
-    closing = closing or f"nothing: it vanished with exit code {code}"
+    if not closing:
+        closing = f"nothing: it vanished with exit code {code}"
+    elif code > 1 or (code and "failed" not in closing and "error" not in closing):
+        closing += f"; then exit code {code}: what pytest printed last says why"
     return Outcome(name, verdict, time.monotonic() - began, closing)
 
 
