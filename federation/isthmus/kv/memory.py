@@ -114,7 +114,7 @@ class MemoryStore:
     ) -> None:
         mvcc = MvccStore(retention=retention)
         self._world = _World(mvcc, clock or ManualClock(), Wiring(mvcc))
-        mvcc.on_change.append(self._world.wiring.wake)
+        mvcc.on_change.append(self._world.wiring.changed)
         mvcc.on_lease_end.append(self._lease_ended)
         self._grants: tuple[Grant, ...] | None = None
         self._closed = asyncio.Event()

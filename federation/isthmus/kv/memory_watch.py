@@ -25,10 +25,22 @@ class Wiring:
 
     mvcc: MvccStore
     connection: int = 0
-    watches: set[MemoryWatch] = field(default_factory=set)
+    watches: dict[MemoryWatch, None] = field(default_factory=dict)
+    """In the order in which they stood up: a set would wake them in another order in each process (G13)."""
+    _told: int = 0
+
+    def changed(self) -> None:
+        """The store has committed something: wake those whom it concerns."""
+        log = self.mvcc.log_after(self._told)
+        self._told = self.mvcc.revision
+        keys = [event.key.encode() for _, events in log for event in events]
+        for watch in self.watches:
+            if any(watch.keys.holds(key) for key in keys):
+                watch.waker.set()
 
     def wake(self) -> None:
-        """Something changed."""
+        """Everybody looks again."""
+        self._told = self.mvcc.revision
         for watch in self.watches:
             watch.waker.set()
 
@@ -58,7 +70,7 @@ class MemoryWatch:
     ) -> None:
         self.waker = asyncio.Event()
         self._wiring = wiring
-        self._keys = keys
+        self.keys = keys
         self._next_revision = next_revision
         self._seen = next_revision - 1
         self._received: list[Event] = []
@@ -68,7 +80,7 @@ class MemoryWatch:
 
     async def batches(self) -> AsyncGenerator[WatchBatch, None]:
         """Until it or the store is closed, or a refusal."""
-        self._wiring.watches.add(self)
+        self._wiring.watches[self] = None
         resumed = False
         try:
             while True:
@@ -82,7 +94,7 @@ class MemoryWatch:
                 self._connection, resumed = self._wiring.connection, True
                 await self._enter()
         finally:
-            self._wiring.watches.discard(self)
+            self._wiring.watches.pop(self, None)
 
     def _stand(self) -> None:
         self._received.clear()
@@ -90,7 +102,7 @@ class MemoryWatch:
         revision = self._wiring.mvcc.revision
         if revision < self._seen:
             raise FutureRevision(
-                f"watch of {self._keys} from revision {self._next_revision}: the store is at "
+                f"watch of {self.keys} from revision {self._next_revision}: the store is at "
                 f"{revision}; it was restored from a backup",
                 revision=revision,
             )
@@ -102,7 +114,7 @@ class MemoryWatch:
             return
         for revision, events in mvcc.log_after(self._seen):
             self._seen = revision
-            self._received.extend(event for event in events if self._keys.holds(event.key.encode()))
+            self._received.extend(event for event in events if self.keys.holds(event.key.encode()))
 
     def _take(self) -> WatchBatch | None:
         self.waker.clear()
@@ -114,7 +126,7 @@ class MemoryWatch:
         compacted = self._wiring.mvcc.compacted
         if self._seen + 1 < compacted:
             raise Compacted(
-                f"watch of {self._keys} from revision {self._next_revision}: "
+                f"watch of {self.keys} from revision {self._next_revision}: "
                 f"compacted up to {compacted}",
                 revision=compacted,
             )

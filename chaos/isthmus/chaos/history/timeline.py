@@ -116,6 +116,12 @@ class Walk:
     last: dict[str, Record] = field(default_factory=dict)
     _at: dict[str, int] = field(default_factory=dict)
 
+    def begin_again(self) -> None:
+        """The reader starts from nothing (his own store was restored): what he was shown before is past."""
+        self.shown.clear()
+        self.last.clear()
+        self._at.clear()
+
     def see(self, record: Record) -> None:
         """The next `shown` record of this reader."""
         self.steps += 1
@@ -145,6 +151,8 @@ def walks(history: Sequence[Record]) -> dict[tuple[str, str], Walk]:
         name = (store, record.text("peer"))
         if name not in found:
             found[name] = Walk(truth[store])
+        elif record.what == "reader":
+            found[name].begin_again()
         if record.what == "shown":
             found[name].see(record)
     return found
