@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("isthmus.cli.machine", "demo", "Watch a carrier; ends with a verdict."),
     "bench": ("isthmus.cli.machine", "bench", "Measure."),
     "prove": ("isthmus.cli.proving", "prove", "Faults on real processes; judges each promise."),
+    "judge": ("isthmus.cli.judge", "judge", "What recorded histories say about each promise."),
     "failpoints": ("isthmus.cli.proving", "failpoints", "Where a process can be told to fail."),
     "federation": ("isthmus.cli.federation", "federation", "Links: state, and what crosses."),
     "mirror": ("isthmus.cli.federation", "mirror", "Keep a prefix of one etcd equal in another."),

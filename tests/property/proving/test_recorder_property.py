@@ -44,6 +44,7 @@ def histories(draw: st.DrawFn) -> History:
         draw(st.dictionaries(TEXT, TEXT, max_size=3)),
         draw(TEXT),
         draw(TEXT),
+        tuple(draw(st.lists(TEXT, max_size=2))),
     )
     records = []
     for n in range(1, draw(st.integers(1, 6))):

@@ -6,9 +6,12 @@ from isthmus.chaos.history.errors import (
     HistoryFileError,
     RecordError,
 )
+from isthmus.chaos.history.judge import judge_all, unkept
 from isthmus.chaos.history.kinds import KINDS, Field, Kind
 from isthmus.chaos.history.record import SCHEMA, Header, History, Record, encode, read
 from isthmus.chaos.history.recorder import Memory, Recorder, open_recorder, save
+from isthmus.chaos.history.report import json_report, text_report
+from isthmus.chaos.history.verdict import Outcome, Verdict
 
 __all__ = [
     "KINDS",
@@ -21,11 +24,17 @@ __all__ = [
     "HistoryFileError",
     "Kind",
     "Memory",
+    "Outcome",
     "Record",
     "RecordError",
     "Recorder",
+    "Verdict",
     "encode",
+    "json_report",
+    "judge_all",
     "open_recorder",
     "read",
     "save",
+    "text_report",
+    "unkept",
 ]

@@ -26,7 +26,8 @@ TIME_DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is needed to run it again. ``clock`` is the one of every record that names none."""
+    """What is needed to run it again. ``clock`` is the one of every record that names none; ``promises`` are those
+    for which this run must have data, whoever judges it."""
 
     source: Source
     seed: int
@@ -35,6 +36,7 @@ class Header:
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
     clock: str = "virtual"
+    promises: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def encode_header(header: Header) -> str:
             "world": header.world,
             "command": header.command,
             "clock": header.clock,
+            "promises": header.promises,
         }
     )
 
@@ -143,6 +146,7 @@ def decode_header(line: str) -> Header:
         versions=found["versions"],
         command=str(found.get("command", "")),
         clock=str(found.get("clock", "virtual")),
+        promises=tuple(map(str, found.get("promises") or ())),
     )
 
 
