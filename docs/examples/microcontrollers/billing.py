@@ -2,7 +2,7 @@
 
 It reads the chains' reports and writes below ``x/billing/``, its own part of the key space. Nothing else had to be
 changed for it, and nothing has to be restarted when it comes or goes: give it a user with its role
-(``role(Tier.SITE, "billing")`` for leadership and events, ``vendor_role(...)`` for its own keys) and run it.
+(``guest_role(Tier.SITE, "billing")`` for leadership and events, ``vendor_role(...)`` for its own keys) and run it.
 """
 
 from __future__ import annotations

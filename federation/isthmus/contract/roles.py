@@ -15,6 +15,7 @@ from enum import StrEnum
 from isthmus.contract.errors import ComponentUnknown
 from isthmus.contract.families import APPLIED, CONFIG, CONFIG_OWNERS, FAMILIES
 from isthmus.contract.family import Family, Tier
+from isthmus.contract.lint import COMPONENTS, FREE_WRITERS, known
 from isthmus.policy.keys import ROOT
 
 ROOT_COMPONENTS = frozenset({"credentials", "maintenance", "admin"})
@@ -53,7 +54,11 @@ class Role:
 
 
 def role(tier: Tier, component: str) -> Role:
-    """The rights of ``component`` in a store of ``tier``; raises ComponentUnknown when no family names it."""
+    """The rights of ``component`` in a store of ``tier``; raises ComponentUnknown for what is none of ours: a name with
+    a typing mistake must not get a user that may lead and tell, and nothing else, as it would by the families that
+    everybody has below its own name."""
+    if not known(tier, component) and component not in ROOT_COMPONENTS:
+        raise _unknown(tier, component)
     writes: set[str] = set()
     reads: set[str] = set()
     for family in FAMILIES[tier]:
@@ -63,8 +68,31 @@ def role(tier: Tier, component: str) -> Role:
         if component == "janitor" and family.retention == "janitor":
             writes.add(family.prefix())
     if not writes and not reads and component not in ROOT_COMPONENTS:
-        raise ComponentUnknown(f"{component!r} is in no key family of the {tier.value} tier")
+        raise _unknown(tier, component)
     return Role(component, _grants(writes, reads), root=component in ROOT_COMPONENTS)
+
+
+def guest_role(tier: Tier, component: str) -> Role:
+    """The rights that a microcontroller of another maker needs to be run by our runtime: its own leadership, events and
+    explanations. Its own keys and what it reads are agreed upon apart (:func:`vendor_role`)."""
+    if known(tier, component) or component in ROOT_COMPONENTS:
+        raise ComponentUnknown(
+            f"component {component[:64]!r} is one of ours at the {tier.value} tier: "
+            "give a guest another name"
+        )
+    writes: set[str] = set()
+    for family in FAMILIES[tier]:
+        if family.writer in FREE_WRITERS:
+            _add(family, family.writer, component, writes)
+    return Role(component, _grants(writes, ()))
+
+
+def _unknown(tier: Tier, component: str) -> ComponentUnknown:
+    there = ", ".join((*COMPONENTS[tier], *sorted(ROOT_COMPONENTS - set(COMPONENTS[tier]))))
+    return ComponentUnknown(
+        f"component {component[:64]!r} is none of the {tier.value} tier; there are: {there}; "
+        "a microcontroller of another maker has a guest_role"
+    )
 
 
 def shadow_role(tier: Tier, component: str) -> Role:
@@ -96,7 +124,8 @@ def _add(family: Family, template: str, component: str, into: set[str]) -> None:
         into.add(family.prefix(**known))
 
 
-def _grants(writes: set[str], reads: set[str]) -> tuple[Grant, ...]:
+def _grants(writes: Iterable[str], reads: Iterable[str]) -> tuple[Grant, ...]:
+    writes, reads = set(writes), set(reads)
     grants = [Grant(Access.READ_WRITE, target) for target in sorted(writes)]
     covered = [target for target in writes if target.endswith("/")]
     grants += [

@@ -29,7 +29,7 @@ async def holding(world: ApiWorld, *names: str, source: str = "global") -> None:
     """Intake holds the deletion of these chains."""
     end = Terminal(kind="attachment", name="customer")
     for name in names:
-        keys = {"tenant": "acme", "chain": name}
+        keys: dict[str, Any] = {"tenant": "acme", "chain": name}
         segment = Segment(tenant="acme", chain=name, left=end, right=end)
         await world.write(families.SPECS, ChainRecord(segment=segment, source=source), **keys)
         why = Explanation(

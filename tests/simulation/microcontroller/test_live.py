@@ -24,7 +24,7 @@ from isthmus.contract.chain import ChainPlan, Explanation
 from isthmus.contract.families import DESIRED, EXPLAIN, INVENTORY, PLANS, SPECS
 from isthmus.contract.family import Tier
 from isthmus.contract.roles import Grant as RoleGrant
-from isthmus.contract.roles import role, shadow_role, vendor_role
+from isthmus.contract.roles import guest_role, role, shadow_role, vendor_role
 from isthmus.kv.errors import PermissionDenied
 from isthmus.kv.grants import Access, Grant
 from isthmus.kv.memory import MemoryStore
@@ -99,7 +99,7 @@ async def test_a_new_microcontroller_joins_a_running_site(site: HollowSite) -> N
     lives = {name: runner.health.lives_total for name, runner in site.runners.items()}
     module = sample()
     own_role = vendor_role(Tier.SITE, "billing", reads=("/isthmus/v1/status/",))
-    rights = (*own_role.grants, *role(Tier.SITE, "billing").grants)
+    rights = (*own_role.grants, *guest_role(Tier.SITE, "billing").grants)
     key = f"{module.OWN}acme"
 
     async def billed() -> tuple[int, int] | None:
