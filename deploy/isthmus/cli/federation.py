@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 
 import click
 
+from isthmus.cli import show
 from isthmus.contract.scopes import site_exports, tier_exports
 from isthmus.federation.errors import SettingsRefused
 from isthmus.federation.filters import ScopeFilter
@@ -23,7 +25,7 @@ from isthmus.federation.settings import (
     load_gateway,
     load_site,
 )
-from isthmus.federation.status import LinkStatus, read_status
+from isthmus.federation.status import LinkStatus, read_status_file
 from isthmus.kv.errors import StoreError
 from isthmus.kv.etcd import EtcdStore
 
@@ -50,18 +52,26 @@ def federation() -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
 def status(files: tuple[Path, ...], as_json: bool) -> None:
-    """State, age, lag, bytes, denials and digest of each link, from the files its process writes."""
+    """State, age, lag, bytes, denials and digest of each link, from the files its process writes; at a gateway also who
+    was refused, by reason."""
     links: list[LinkStatus] = []
+    refused: Counter[str] = Counter()
     for path in files:
         try:
-            links += read_status(path)
+            told = read_status_file(path)
         except ValueError:
             raise click.ClickException(f"{path}: not the status file of a link") from None
+        links += told.links
+        refused.update(told.refused)
     if as_json:
-        click.echo(json.dumps([link.model_dump(mode="json") for link in links], indent=2))
+        found = [link.model_dump(mode="json") for link in links]
+        click.echo(json.dumps({"links": found, "refused": refused}, indent=2))
         return
     for link in links:
         click.echo(_line(link))
+    if refused:
+        counts = ", ".join(f"{show.safe(why)} {count}" for why, count in sorted(refused.items()))
+        click.echo(f"refused: {counts}")
 
 
 @federation.command("lens", epilog="\b\nExample:\n  isthmus federation lens gateway.json paris")

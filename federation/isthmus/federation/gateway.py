@@ -84,6 +84,8 @@ class Gateway:
         )
         self._tls_seen: tuple[tuple[int, int], ...] = ()
         self.refused: Counter[str] = Counter()
+        """By reason: who had no certificate of ours or no place in the table, who claimed another name or sent what
+        must not be, who was cut off. What TLS itself turns away never gets here."""
         self.port = 0
 
     async def start(self) -> None:
@@ -204,6 +206,8 @@ class Gateway:
             await self._quarantine(peer, cut)
             raise
         except FederationError as error:
+            if isinstance(error, (PeerRefused, ProtocolViolation)):
+                self.refused[error.code] += 1
             seat.last = link.status().model_copy(update={"last_error": f"{error.code}: {error}"})
             raise
         finally:

@@ -7,7 +7,7 @@ import contextlib
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from isthmus.contract.envelope import utc_seconds
@@ -47,7 +47,13 @@ async def run_gateway(
         await gateway.start()
         if on_listening is not None:
             on_listening(gateway.port)
-        await _tell(gateway.status, settings.status_file, settings.status_every_s, on_status)
+        await _tell(
+            gateway.status,
+            settings.status_file,
+            settings.status_every_s,
+            on_status,
+            lambda: gateway.refused,
+        )
     finally:
         await gateway.stop()
         taps.close()
@@ -102,6 +108,7 @@ async def _tell(
     path: Path | None,
     every_s: float,
     on_status: OnStatus | None,
+    refused: Callable[[], Mapping[str, int]] = dict,
 ) -> None:
     """For ever."""
     while True:
@@ -109,7 +116,7 @@ async def _tell(
         if on_status is not None:
             on_status(links)
         if path is not None:
-            write_status(path, links)
+            write_status(path, links, refused())
         await asyncio.sleep(every_s)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,18 +48,28 @@ class LinkStatus(BaseModel):
 
 
 class StatusFile(BaseModel):
-    """All links of one process."""
+    """All links of one process; a gateway also tells whom it ``refused``, by reason: a stranger has no link."""
 
     links: tuple[LinkStatus, ...] = ()
+    refused: dict[str, int] = Field(default_factory=dict, description="at the gateway, by reason")
 
 
-def write_status(path: Path, links: tuple[LinkStatus, ...]) -> None:
+def write_status(
+    path: Path, links: tuple[LinkStatus, ...], refused: Mapping[str, int] | None = None
+) -> None:
     """Replace ``path`` in one step: a reader sees the old status or the new one."""
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(StatusFile(links=links).model_dump_json(), encoding="utf-8")
+    temporary.write_text(
+        StatusFile(links=links, refused=dict(refused or {})).model_dump_json(), encoding="utf-8"
+    )
     os.replace(temporary, path)
 
 
-def read_status(path: Path) -> tuple[LinkStatus, ...]:
+def read_status_file(path: Path) -> StatusFile:
     """What :func:`write_status` wrote."""
-    return StatusFile.model_validate_json(path.read_bytes()).links
+    return StatusFile.model_validate_json(path.read_bytes())
+
+
+def read_status(path: Path) -> tuple[LinkStatus, ...]:
+    """The links in it."""
+    return read_status_file(path).links

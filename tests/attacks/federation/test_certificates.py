@@ -102,6 +102,7 @@ async def test_identity_that_is_not_listed_is_denied(tmp_path: Path) -> None:
         code, details = await rogue.refused()
         await rogue.close()
         assert (code, details) == (Status.PERMISSION_DENIED, "peer-unknown")
+        assert world.gateway.refused == {"peer-unknown": 1}
 
 
 async def test_site_b_whose_frames_name_site_a_is_denied(tmp_path: Path) -> None:
@@ -111,6 +112,7 @@ async def test_site_b_whose_frames_name_site_a_is_denied(tmp_path: Path) -> None
         code, details = await rogue.refused(claim="a")
         await rogue.close()
         assert (code, details) == (Status.PERMISSION_DENIED, "claim-refused")
+        assert world.gateway.refused == {"claim-refused": 1}, "an operator must see who tries"
         for name in "ab":
             assert not await keys_below(world.store, import_root(name))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,31 @@ async def test_status_reads_what_the_process_writes(
         assert await run("federation", "status", str(path)) == 0
         assert "global: open" in capsys.readouterr().out
         assert await run("federation", "status", str(path), "--json") == 0
-        assert json.loads(capsys.readouterr().out)[0]["digests_equal"] is True
+        told = json.loads(capsys.readouterr().out)
+        assert told["links"][0]["digests_equal"] is True
+        assert told["refused"] == {}, "a site's end refuses nobody"
         other = tmp_path / "other"
         other.write_text("{")
         assert await run("federation", "status", str(other)) == 1
+
+
+async def test_a_gateway_tells_whom_it_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Why: a stranger has no link, so no line of a link tells of it; the counter lay in memory where nobody looked."""
+    async with lab(tmp_path, linked=False) as world:
+        path = tmp_path / "gateway.status"
+        world.run_gateway(status_file=path, peers=())
+        world.run_site()
+        await until(
+            lambda: path.exists() and '"peer-unknown":' in path.read_text(), "the refusal is told"
+        )
+        assert await run("federation", "status", str(path)) == 0
+        assert re.search(r"^refused: peer-unknown [0-9]+$", capsys.readouterr().out, re.MULTILINE)
+        assert await run("federation", "status", str(path), "--json") == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["links"] == []
+        assert told["refused"]["peer-unknown"] >= 1
 
 
 def test_mirror_is_a_command_with_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:

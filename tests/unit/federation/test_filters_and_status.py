@@ -14,7 +14,7 @@ from isthmus.federation import link_pb2 as pb
 from isthmus.federation.errors import SettingsRefused
 from isthmus.federation.filters import KEPT_DENIALS, DenialLog, ExportFilter, ScopeFilter
 from isthmus.federation.settings import SiteLinkSettings, load_gateway, load_site
-from isthmus.federation.status import write_status
+from isthmus.federation.status import read_status_file, write_status
 from isthmus.federation.tap import describe
 from isthmus.policy.errors import KeyRefused
 from isthmus.policy.scopes import Decision, Rule, Scope, Verb
@@ -85,6 +85,11 @@ def test_status_file_is_replaced_whole(tmp_path: Path) -> None:
     write_status(path, links)
     write_status(path, links * 2)
     assert read_status(path) == links * 2
+    assert read_status_file(path).refused == {}
+    write_status(path, links, {"peer-unknown": 3})
+    assert read_status_file(path).refused == {"peer-unknown": 3}
+    path.write_text('{"links": []}')
+    assert read_status_file(path).refused == {}, "as an older process wrote it"
     assert [file.name for file in tmp_path.iterdir()] == ["status.json"]
 
 

@@ -159,8 +159,14 @@ def status() -> dict[str, Any]:
             report[process.name] = f"{process.state}{restarts}"
     links = base / "global" / "links.json"
     if links.exists():
-        for link in json.loads(links.read_text())["links"]:
+        told = json.loads(links.read_text())
+        for link in told["links"]:
             report[f"link {link['peer']}"] = f"{link['state']}, synced {link['synced']}"
+        refused = told.get("refused") or {}
+        if refused:
+            report["gateway refused"] = ", ".join(
+                f"{why} {refused[why]}" for why in sorted(refused)
+            )
     return report
 
 

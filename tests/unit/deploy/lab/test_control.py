@@ -100,13 +100,16 @@ def test_status_tells_processes_and_links(home: Home, tmp_path: Path) -> None:
             json.dumps({"supervisor_pid": 1, "processes": [process]})
         )
         link = {"peer": "milan", "state": "open", "synced": True}
-        (base / "global" / "links.json").write_text(json.dumps({"links": [link]}))
+        (base / "global" / "links.json").write_text(
+            json.dumps({"links": [link], "refused": {"malformed": 2, "expired": 1}})
+        )
         home.write({"name": "carrier", "pid": 1, "base": str(base)})
         found = control.status()
     finally:
         os.close(lock)
     assert found["milan.etcd"] == "ready, 2 restarts"
     assert found["link milan"] == "open, synced True"
+    assert found["gateway refused"] == "expired 1, malformed 2"
 
 
 def test_up_beside_a_running_lab_starts_nothing(home: Home) -> None:
