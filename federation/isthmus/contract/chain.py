@@ -12,10 +12,11 @@ refused by itself would make every stored request of a newer version unreadable 
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from isthmus.contract.envelope import Body, Envelope
 
@@ -267,6 +268,11 @@ class Confirmation(Body):
         return ends if now < ends else None
 
 
+EXPLAINED_BYTES = 640
+"""Of one text of an explanation, as JSON; five candidates of two short texts, eight figures: below 4 KiB in all."""
+EXPLAINED_CANDIDATES, EXPLAINED_FIGURES = 5, 8
+
+
 class Candidate(Body):
     """One place that was looked at, and the number that decided about it."""
 
@@ -274,9 +280,15 @@ class Candidate(Body):
     verdict: str
     cost: float | None = None
 
+    @field_validator("name", "verdict", mode="before")
+    @classmethod
+    def _short_text(cls, value: object) -> object:
+        return _cut(value, 120)
+
 
 class Explanation(Body):
-    """Why a decision fell as it did (at most 4 KiB): counts per constraint, best candidates, nearest relaxation.
+    """Why a decision fell as it did: counts per constraint, best candidates, nearest relaxation. Told within 4 KiB
+    (DESIGN section 4): what is longer is cut here, since no decision may fail for the length of its reasons.
 
     ``held``: a peer wants the chain deleted, and the site's brake waits for an operator's :class:`Confirmation`."""
 
@@ -289,6 +301,30 @@ class Explanation(Body):
     input_revision: int = 0
     input_hash: str = ""
     figures: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("constraint", "reason", "nearest_relaxation", mode="before")
+    @classmethod
+    def _short_text(cls, value: object) -> object:
+        return _cut(value, EXPLAINED_BYTES)
+
+    @field_validator("candidates", mode="after")
+    @classmethod
+    def _few(cls, value: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+        return value[:EXPLAINED_CANDIDATES]
+
+    @field_validator("figures", mode="after")
+    @classmethod
+    def _few_figures(cls, value: dict[str, float]) -> dict[str, float]:
+        return dict(list(value.items())[:EXPLAINED_FIGURES])
+
+
+def _cut(text: object, limit_bytes: int) -> object:
+    """``text`` as JSON within ``limit_bytes``, its end marked when some is left out."""
+    if not isinstance(text, str) or len(json.dumps(text)) <= limit_bytes:
+        return text
+    while len(json.dumps(text)) > limit_bytes - 3:
+        text = text[: len(text) * 9 // 10]
+    return f"{text}..."
 
 
 Hop.model_rebuild()

@@ -37,6 +37,9 @@ MODELS: Mapping[str, type[Body]] = _models()
 NOTE = "meta."
 """How the relative keys begin that an importer writes about a peer, not for it."""
 
+_SMALLEST_LIMIT_BYTES = min(
+    family.limit_bytes for families in FAMILIES.values() for family in families
+)
 _OTHER = {Tier.SITE: Tier.GLOBAL, Tier.GLOBAL: Tier.SITE}
 
 
@@ -56,6 +59,22 @@ def family_at(tier: Tier, key: str) -> Family:
     if sender is None:
         raise KeyUnknown(f"{key[:200]!r}: nothing crosses as {values['rest'][:100]!r}")
     return sender
+
+
+def check_size(key: str, value: bytes) -> None:
+    """Raises ValueRefused when a value is over what its family takes, in whichever tier ``key`` is.
+
+    Data that is larger belongs elsewhere, with a pointer to it in the store (R41).
+    """
+    if len(value) <= _SMALLEST_LIMIT_BYTES:
+        return
+    for families in FAMILIES.values():
+        family = next((family for family in families if family.parse(key) is not None), None)
+        if family is not None and len(value) > family.limit_bytes:
+            raise ValueRefused(
+                f"value of {len(value)} bytes for {key[:200]!r}; {family.name} takes at most {family.limit_bytes}: "
+                "keep the data in a blob store and write a Pointer to it (isthmus.contract.pointer)"
+            )
 
 
 def is_note(tier: Tier, key: str) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from isthmus.contract import Body, Stamp, seal, unseal
 from isthmus.contract.errors import ContractError
+from isthmus.contract.registry import check_size
 from isthmus.failpoint import afailpoint
 from isthmus.kv.errors import Conflict
 from isthmus.kv.port import Compare, Delete, Entry, KeyValueStore, Put, Target, Txn
@@ -70,6 +71,7 @@ class Writer:
             ttl_s=ttl_s,
             trace_id=trace_id,
         )
+        check_size(key, value)
         revision = await self._commit(key, current, Put(key, value))
         created = current.create_revision if current else revision
         version = current.version + 1 if current else 1
@@ -89,8 +91,9 @@ class Writer:
 
     async def create(self, key: str, body: Body) -> None:
         """Write a key that cannot be there yet (its last segment is a fresh id)."""
-        now = self.surroundings.now()
-        await self._commit(key, None, Put(key, seal(body, self._stamp(), as_of=now)))
+        value = seal(body, self._stamp(), as_of=self.surroundings.now())
+        check_size(key, value)
+        await self._commit(key, None, Put(key, value))
         self.written += 1
 
     async def _current(self, key: str) -> Entry | None:

@@ -221,11 +221,15 @@ def test_reading_refuses_what_does_not_belong_there() -> None:
 
 
 def test_a_family_may_take_less_than_the_common_cap() -> None:
-    """DESIGN section 4: an explanation is at most 4 KiB; both sides of that bound."""
+    """DESIGN section 4: an explanation is at most 4 KiB; both sides of that bound (a newer writer's field fills it)."""
     key = f"{ROOT}explain/placer/t/c"
-    empty = len(seal(Explanation(decision="accepted", reason=""), STAMP, as_of=1.0))
-    fits = Explanation(decision="accepted", reason="x" * (4096 - empty))
+
+    def explanation(filling: int) -> Explanation:
+        document = {"decision": "accepted", "reason": "", "later": "x" * filling}
+        return Explanation.model_validate(document)
+
+    empty = len(seal(explanation(0), STAMP, as_of=1.0))
+    fits, over = explanation(4096 - empty), explanation(4097 - empty)
     assert read(Tier.SITE, key, seal(fits, STAMP, as_of=1.0)).body == fits
-    over = Explanation(decision="accepted", reason="x" * (4097 - empty))
     with pytest.raises(ValueRefused, match="at most 4096"):
         read(Tier.SITE, key, seal(over, STAMP, as_of=1.0))

@@ -6,6 +6,8 @@ import pytest
 from tests.unit.microcontroller.toys import KEY, STAMP, Clock, Verdict, writer_on
 
 from isthmus.contract import seal, unseal
+from isthmus.contract.errors import ValueRefused
+from isthmus.contract.families import EXPLAIN
 from isthmus.kv.errors import Conflict
 from isthmus.kv.memory import MemoryStore
 from isthmus.microcontroller import Fence, NotLeader, State
@@ -121,3 +123,16 @@ async def test_deleting_what_is_not_there_writes_nothing() -> None:
     before = store.revision
     assert not await writer_on(store, State(), clock=clock).delete(KEY)
     assert store.revision == before
+
+
+async def test_a_value_over_its_family_is_refused_with_the_way_out() -> None:
+    """Why: the store is for coordination (R41); who wants more is told how, and nothing is changed."""
+    store = MemoryStore()
+    writer = writer_on(store, clock=Clock())
+    key = EXPLAIN.key(component="placer", tenant="acme", chain="web")
+    with pytest.raises(ValueRefused, match=r"explain takes at most 4096: .* Pointer"):
+        await writer.put(key, Verdict(text="x" * 5000))
+    with pytest.raises(ValueRefused, match="takes at most 4096"):
+        await writer.create(key, Verdict(text="x" * 5000))
+    assert store.revision == MemoryStore().revision
+    assert await writer.put(KEY, Verdict(text="x" * 5000)), "elsewhere it is small enough"
