@@ -43,6 +43,9 @@ chaos: ready ## the long chaos experiments
 	@echo "make chaos: cuts, kills and freezes, including the slow ones"
 	@$(VENV)/python -m isthmus.deploy.world -- $(CURDIR)/$(VENV)/python -m pytest -q tests/chaos
 
+simulate: ready ## seeded runs in virtual time (SEEDS=1-1000 WORLD=links)
+	@$(ISTHMUS) simulate --seeds $(or $(SEEDS),1-1000) --world $(or $(WORLD),links) --stats
+
 lab-up: ready ## start a lab and leave it running
 	@echo "make lab-up: starting the lab"
 	@$(ISTHMUS) lab up

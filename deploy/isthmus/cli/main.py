@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "lab": ("isthmus.cli.machine", "lab", "A carrier on this machine."),
     "demo": ("isthmus.cli.machine", "demo", "Watch a carrier; ends with a verdict."),
     "bench": ("isthmus.cli.machine", "bench", "Measure."),
+    "simulate": ("isthmus.cli.simulate", "simulate", "A carrier in virtual time, under faults."),
     "prove": ("isthmus.cli.proving", "prove", "Faults on real processes; judges each promise."),
     "judge": ("isthmus.cli.judge", "judge", "What recorded histories say about each promise."),
     "failpoints": ("isthmus.cli.proving", "failpoints", "Where a process can be told to fail."),

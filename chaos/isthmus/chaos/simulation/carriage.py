@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from isthmus.chaos.simulation.links import Line, SimChannel
-from isthmus.chaos.simulation.processes import Process
+from isthmus.chaos.simulation.processes import Process, current
 from isthmus.chaos.simulation.stores import SimStore
 from isthmus.contract.envelope import Stamp
 from isthmus.contract.scopes import SITE_TO_TIER, TIER_TO_SITE, site_exports, tier_exports
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.digest import BUCKETS
-from isthmus.federation.errors import FederationError, LinkLost, Superseded
+from isthmus.federation.errors import FederationError, LinkLost, ProtocolViolation, Superseded
 from isthmus.federation.limits import LinkLimits
 from isthmus.federation.link import Link, LinkPlan, peer_ends
 from isthmus.kv.errors import StoreError
@@ -166,7 +166,9 @@ async def _watched(link: Link, tap: Tapped) -> None:
         tap.ended(error)
         raise
     except asyncio.CancelledError:
-        tap.ended(Superseded("cancelled"))
+        process = current()
+        if process is not None and process.alive:
+            tap.ended(Superseded("a newer link of this peer"))
         raise
 
 
@@ -196,8 +198,18 @@ class Tapped:
         code = error.code if isinstance(error, FederationError) else "store"
         self.world.stats.transitions[f"link.{code}"] += 1
         self.world.record.step(self.exports, name=f"link.{code}")
+        if isinstance(error, ProtocolViolation) and not self.world.dishonest:
+            self.world.problem(f"violation on an honest transport: {self.exports}: {code}: {error}")
 
 
+TRANSITIONS = (
+    *(f"exporter.{name}" for name in ("asked-empty", "asked-token", "follow", "snapshot",
+      "snapshot-part", "repair", "end", "compared")),
+    *(f"importer.{name}" for name in ("asked-empty", "asked-token", "follow", "snapshot",
+      "snapshot-part", "repair", "sweep", "compare")),
+    *(f"link.{name}" for name in ("greeted", "lost", "store", "superseded", "gap")),
+)  # fmt: skip
+"""The arrows of the protocol that a set of seeds must walk (docs/federation-protocol.md)."""
 _MODES = {
     pb.MODE_FOLLOW: "follow",
     pb.MODE_SNAPSHOT: "snapshot",

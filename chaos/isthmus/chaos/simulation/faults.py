@@ -154,6 +154,17 @@ def _set_ways(name: str) -> tuple[Begin, End]:
     return begin, end
 
 
+def _dishonest(name: str) -> tuple[Begin, End]:
+    """A transport that breaks its word, until another one is used."""
+    begin, end = _set_ways(name)
+
+    def replaced(world: World, fault: Fault) -> None:
+        end(world, fault)
+        world.lines[fault.target].reset()
+
+    return begin, replaced
+
+
 def _stall(world: World, fault: Fault) -> bool:
     world.way(fault).unread += 1
     return bool(world.lines[fault.target].channels)
@@ -188,7 +199,9 @@ fault_kind(
     FaultKind("line.bandwidth", "line", *_set_ways("bytes_per_s"), (0.5, 6.0), _by(500.0, 5_000.0))
 )
 for _name in ("drop", "double", "swap"):
-    fault_kind(FaultKind(f"line.{_name}", "line", *_set_ways(_name), (0.5, 6.0), _by(0.05, 0.3)))
+    fault_kind(FaultKind(f"line.{_name}", "line", *_dishonest(_name), (0.5, 6.0), _by(0.05, 0.3)))
+DISHONEST = frozenset({"line.drop", "line.double", "line.swap"})
+"""What no TCP does: the protocol must notice (attack 13)."""
 
 
 # ---- stores
@@ -246,6 +259,7 @@ def _backup(world: World, fault: Fault) -> bool:
 
 
 def _restore(world: World, fault: Fault) -> bool:
+    world.servers[fault.target].go_away()
     world.restore(fault.target, bump=int(fault.detail["bump"]))
     return True
 
@@ -261,9 +275,21 @@ fault_kind(
 fault_kind(FaultKind("store.backup", "store", _backup, weight=6))
 fault_kind(
     FaultKind(
-        "store.restore", "store", _restore, draw=lambda c: {"bump": c.choice((0, 0, 0, 1000))}
+        "store.restore",
+        "store",
+        _restore,
+        _back,
+        (0.05, 3.0),
+        lambda c: {"bump": c.choice((0, 0, 0, 1000))},
     )
 )
+
+
+def _roll_back(world: World, fault: Fault) -> None:
+    world.restore(fault.target, bump=0)
+
+
+fault_kind(FaultKind("store.rollback", "store", _backup, _roll_back, (0.02, 2.5), weight=8))
 
 
 # ---- processes and the machines they are on

@@ -1,8 +1,8 @@
 """Lines between sites and their tier, and the channels on them (the seam is :mod:`isthmus.federation.channel`).
 
-A :class:`Line` is the road: it outlives connections and has two :class:`Way`\\ s, each with its delay, its bandwidth
-and its faults. A :class:`SimChannel` is one end of one connection. An honest way keeps the order of its frames and loses
-none while the connection stands, as TCP does: what is sent into a *blocked* way arrives when it opens again, if the
+A :class:`Line` is the road: it outlives connections and has a :class:`Way` in each direction, with its delay, its
+bandwidth and its faults. A :class:`SimChannel` is one end of one connection. An honest way keeps the order of its frames
+and loses none while the connection stands, as TCP does: what is sent into a *blocked* way arrives when it opens again, if the
 connection lives so long. Dropped, doubled and swapped frames are a dishonest transport's (attack 13).
 """
 

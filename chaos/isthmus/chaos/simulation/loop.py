@@ -19,8 +19,10 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
+TURN_S = 1e-6
+"""A turn of the loop takes that long: who waits for the rest of a rounding error gets there, as in reality."""
 STANDSTILL_STEPS = 200_000
-"""So many steps without any time passing are a spin, not work."""
+"""So many steps without a pause are a spin, not work."""
 
 
 class SimulationError(Exception):
@@ -32,7 +34,7 @@ class Deadlock(SimulationError):
 
 
 class Standstill(SimulationError):
-    """Steps without end while no time passes."""
+    """Steps without end and without a pause."""
 
 
 class RealWorld(SimulationError):
@@ -62,7 +64,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now_s = 0.0
         self._chance = chance
-        self._steps_at_now = 0
+        self._steps_on_end = 0
         self.steps = 0
         self.outside = contextvars.Context()
 
@@ -78,6 +80,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         ready = self._ready
+        self._now_s += TURN_S
         if not ready:
             self._jump()
         elif self._scheduled and self._scheduled[0].when() <= self._now_s:
@@ -85,10 +88,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         count = len(ready)
         if self._chance is not None and count > 1:
             self._permute(self._chance)
-        self._steps_at_now += count
+        self._steps_on_end += count
         self.steps += count
-        if self._steps_at_now > STANDSTILL_STEPS:
-            raise Standstill(f"no time passes at {self._now_s:.3f} s: {self.who_waits()}")
+        if self._steps_on_end > STANDSTILL_STEPS:
+            raise Standstill(f"no pause is made at {self._now_s:.3f} s: {self.who_waits()}")
         for _ in range(count):
             handle = ready.popleft()
             if handle._cancelled:
@@ -105,9 +108,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if self._stopping:  # type: ignore[attr-defined]
                 return
             raise Deadlock(f"everything waits and no timer is set: {self.who_waits()}")
-        if scheduled[0].when() > self._now_s:
-            self._now_s = scheduled[0].when()
-            self._steps_at_now = 0
+        self._now_s = max(self._now_s, scheduled[0].when())
+        self._steps_on_end = 0
         self._release_due()
 
     def _release_due(self) -> None:
@@ -150,10 +152,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     # ---- what there is not
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         raise RealWorld(f"{func!r} asked for a thread; a simulated run has none")
 
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> Any:
         return self.call_soon(callback, *args, context=context)  # asyncio's own: generators let go
 
     def _process_events(self, event_list: Any) -> None:

@@ -8,9 +8,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from isthmus.chaos.history import Header, History
+from isthmus.chaos.history import History
 from isthmus.chaos.history.judge import broken, judge_all
 from isthmus.chaos.history.record import encode, encode_header
+from isthmus.chaos.history.verdict import Verdict
 from isthmus.chaos.simulation import faults
 from isthmus.chaos.simulation.guard import no_real_world
 from isthmus.chaos.simulation.loop import SimulationError, VirtualLoop
@@ -27,6 +28,7 @@ class Outcome:
     schedule: Schedule
     failures: list[str]
     history: History
+    verdicts: list[Verdict] = field(default_factory=list)
     stats: Stats = field(default_factory=Stats)
 
     @property
@@ -65,18 +67,11 @@ def run(schedule: Schedule, commit: str = "") -> Outcome:
     finally:
         logging.disable(logging.NOTSET)
     history = world.memory.history
-    failures = [*world.problems, *judged(history, world.promises)]
-    return Outcome(schedule, failures, history, world.stats)
+    verdicts = broken(judge_all(history.records, world.promises))
+    failures = [*world.problems, *(verdict.text for verdict in verdicts)]
+    return Outcome(schedule, failures, history, verdicts, world.stats)
 
 
 async def _bounded(world: World) -> None:
     async with asyncio.timeout(world.schedule.lasts_s + world.settles_s + 60):
         await world.run()
-
-
-def judged(history: History, promises: Sequence[str]) -> list[str]:
-    """What the judges of ``promises`` find broken."""
-    return [one.text for one in broken(judge_all(history.records, promises))]
-
-
-__all__ = ["Header", "Outcome", "judged", "run", "schedule_of", "trace"]

@@ -24,6 +24,8 @@ PATIENCE_S = 3.0
 """How long a client waits for a server that is away before it says so."""
 LATENCY_S = 0.001
 """Median time of one way; every fourth call takes its time, the others none."""
+RECONNECT_S = 0.4
+"""At most, until a watch whose connection broke stands again; the store moves meanwhile."""
 OnEvents = Callable[["StoreServer", int, tuple[Event, ...]], None]
 
 
@@ -41,6 +43,7 @@ class StoreServer:
         self.lost_answers = 0.0
         self.full = False
         self.restores = 0
+        self._away = 0
         self._up = asyncio.Event()
         self._up.set()
         self._on_events = on_events
@@ -72,12 +75,15 @@ class StoreServer:
 
     def go_away(self) -> None:
         """Too few members are left: nobody is answered."""
+        self._away += 1
         self._up.clear()
         self.memory.cut()
 
     def come_back(self) -> None:
         """The members are back."""
-        self._up.set()
+        self._away -= 1
+        if not self._away:
+            self._up.set()
 
     def compact(self, keep: int) -> None:
         """Forget all but the newest ``keep`` revisions."""
@@ -151,6 +157,8 @@ class SimStore(MemoryStore):
         server = self._server
         if server.slow_s or server.chance.random() < 0.25:
             await asyncio.sleep(self._way_s())
+        if call == "watch" and self._world.wiring.connection and server.chance.random() < 0.5:
+            await asyncio.sleep(server.chance.random() * RECONNECT_S)
         if not server.up:
             await self._wait(call, writes=access is Access.WRITE)
         self._check_alive()

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from isthmus.chaos.history import Header, Memory
 from isthmus.chaos.simulation.carriage import TIER, Gateway, SiteDialer
 from isthmus.chaos.simulation.clocks import SiteClock
-from isthmus.chaos.simulation.faults import KINDS
+from isthmus.chaos.simulation.faults import DISHONEST, KINDS
 from isthmus.chaos.simulation.links import Line, Way
 from isthmus.chaos.simulation.loop import VirtualLoop
 from isthmus.chaos.simulation.processes import Process
@@ -48,6 +48,8 @@ class World(ABC):
         header = Header("simulation", schedule.seed, commit, self.name)
         self.memory = Memory(header, self.now_s)
         self.record = self.memory.recorder
+        self.dishonest = any(fault.kind in DISHONEST for fault in schedule.faults)
+        """Does a transport break its word? Only then may a peer see the protocol broken."""
         network = stream(schedule.seed, "network")
         self.lines = {site: Line(site, network) for site in SITES}
         self.clocks = {site: SiteClock(self.now_s) for site in (TIER, *SITES)}
@@ -114,12 +116,15 @@ class World(ABC):
     async def settled(self) -> bool:
         """Is everything at rest and right?"""
 
+    @abstractmethod
     def restored(self, name: str) -> None:
         """The store ``name`` came back from a backup: its readers see what it holds now."""
 
+    @abstractmethod
     def healed(self) -> None:
         """The faults are over; write down what waits."""
 
+    @abstractmethod
     async def conclude(self) -> None:
         """Write down the end state."""
 
@@ -190,7 +195,7 @@ class World(ABC):
     async def _settle(self) -> None:
         try:
             async with asyncio.timeout(self.settles_s):
-                while not await self.settled():
+                while not await self.settled():  # noqa: ASYNC110  (virtual: it costs nothing)
                     await asyncio.sleep(0.25)
         except TimeoutError:
             self.record.step("sim", name="not settled")
