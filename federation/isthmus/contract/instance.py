@@ -8,6 +8,7 @@ from pydantic import Field
 
 from isthmus.contract.chain import FunctionSpec, Name, Resources
 from isthmus.contract.envelope import Body
+from isthmus.contract.figures import Told
 
 
 class CatalogEntry(Body):
@@ -156,7 +157,10 @@ class WireEndpoint(Body):
 
 
 class SiteSummary(Body):
-    """All that another tier learns of a site's insides: totals, headroom, price; never an inventory."""
+    """All that another tier learns of a site's insides: totals, headroom, price; never an inventory.
+
+    ``told`` says of each summarized field how wrong it may be, of how many members it is, and when and why it was told
+    (rules: :mod:`isthmus.contract.summaries`); a reader that does not know it loses nothing else."""
 
     cpu_milli_total: int
     cpu_milli_free: int
@@ -170,6 +174,7 @@ class SiteSummary(Body):
     function_types: tuple[str, ...] = ()
     price_milli: int = 1000
     fence: Literal["kernel", "none"] = "none"
+    told: dict[str, Told] = Field(default_factory=dict)
 
 
 class OperationalEvent(Body):

@@ -17,54 +17,28 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from isthmus.contract.figures import Kind, SummaryRule, Told, Why
+
+__all__ = [
+    "Figure",
+    "Kind",
+    "SummaryRule",
+    "Teller",
+    "Told",
+    "combine",
+    "distance",
+    "figure_of",
+    "histogram_of",
+    "number",
+    "sentence",
+    "slots",
+    "tell",
+]
 
 ROUNDING: Final = 1e-9
 """Sums of floats are equal up to this share; below it nothing has moved."""
-
-
-class Kind(StrEnum):
-    """How members become one figure."""
-
-    LAST = "last"
-    SUM = "sum"
-    MAX = "max"
-    HISTOGRAM = "histogram"
-    TOP_K = "top-k"
-    FREE_SLOT = "largest-free-slot"
-
-
-class SummaryRule(BaseModel):
-    """``dead_band`` is in the figure's own unit, ``dead_band_share`` of the told figure; the larger one holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Kind
-    dead_band: float = Field(0.0, ge=0)
-    dead_band_share: float = Field(0.0, ge=0, lt=1)
-    max_age_s: float = Field(
-        60.0, gt=0, description="told again after so long even if nothing moved"
-    )
-    edges: tuple[float, ...] = Field(
-        (), description="histogram: upper edges of all bins but the last"
-    )
-    k: int = Field(0, ge=0, le=100, description="top-k: how many")
-    unit: tuple[float, ...] = Field((), description="largest free slot: what one slot needs")
-
-    @model_validator(mode="after")
-    def _complete(self) -> SummaryRule:
-        if self.kind is Kind.HISTOGRAM and (
-            not self.edges or list(self.edges) != sorted(self.edges)
-        ):
-            raise ValueError("edges: a histogram has rising edges")
-        if self.kind is Kind.TOP_K and not self.k:
-            raise ValueError("k: how many? at least 1")
-        if self.kind is Kind.FREE_SLOT and (not self.unit or min(self.unit) <= 0):
-            raise ValueError("unit: what one slot needs of each resource, all above 0")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +60,9 @@ def number(value: float, bound: float = 0.0) -> Figure:
     return Figure((value,), bound)
 
 
-class Told(BaseModel):
-    """What crosses: the figure, its bound, when it was true and until when it may be believed."""
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: Kind
-    values: tuple[float, ...]
-    names: tuple[str, ...] = ()
-    bound: float
-    as_of: float
-    max_age_s: float
-    members: int
-
-    def figure(self) -> Figure:
-        """As a member of the next level."""
-        return Figure(self.values, self.bound, self.names)
-
-    def stale(self, now_s: float) -> bool:
-        """Past its age it says nothing (G12). Twice the age: one telling may be under way."""
-        return now_s - self.as_of > 2 * self.max_age_s
+def figure_of(told: Told) -> Figure:
+    """What was told, as a member of the next level."""
+    return Figure(told.values, told.bound, told.names)
 
 
 def combine(rule: SummaryRule, members: Mapping[str, Figure]) -> Figure:
@@ -158,48 +115,73 @@ def distance(rule: SummaryRule, told: Figure, now: Figure, members: Mapping[str,
             return abs(told.value - now.value)
 
 
+def tell(rule: SummaryRule, told: Told | None, members: Mapping[str, Figure], now_s: float) -> Told:
+    """What holds now: ``told`` itself while it is true within its bound and young enough, else a new telling."""
+    now = combine(rule, members)
+    why = _why(rule, told, now, members, now_s)
+    if told is not None and why is None:
+        return told
+    band = max(rule.dead_band, rule.dead_band_share * _size(rule, now))
+    return Told(
+        kind=rule.kind, values=now.values, names=now.names, bound=now.bound + band, as_of=now_s,
+        max_age_s=rule.max_age_s, members=len(members), band=band, why=why or "first",
+    )  # fmt: skip
+
+
+def _why(
+    rule: SummaryRule,
+    told: Told | None,
+    now: Figure,
+    members: Mapping[str, Figure],
+    now_s: float,
+) -> Why | None:
+    """Why it has to be told again; None while it holds."""
+    if told is None:
+        return "first"
+    if told.kind is not rule.kind or len(told.values) != rule.width:
+        return "rule"
+    if now_s < told.as_of:
+        return "clock"
+    drift = distance(rule, figure_of(told), now, members) + now.bound
+    if drift > told.bound + ROUNDING * max(1.0, told.bound):
+        return "change"
+    return "age" if now_s - told.as_of >= rule.max_age_s else None
+
+
 class Teller:
     """One summary: :meth:`update` with every change, tell what it returns."""
 
-    def __init__(self, rule: SummaryRule) -> None:
+    def __init__(self, rule: SummaryRule, told: Told | None = None) -> None:
         self._rule = rule
-        self.told: Told | None = None
+        self.told = told
         self.updates = 0
         self.tellings = 0
 
     def update(self, members: Mapping[str, Figure], now_s: float) -> Told | None:
         """What has to be told now; None while the last telling still holds."""
         self.updates += 1
-        now = combine(self._rule, members)
-        told = self.told
-        if told is not None and self._holds(told, now, members, now_s):
+        told = tell(self._rule, self.told, members, now_s)
+        if told is self.told:
             return None
         self.tellings += 1
-        band = max(self._rule.dead_band, self._rule.dead_band_share * _size(self._rule, now))
-        self.told = Told(
-            kind=self._rule.kind, values=now.values, names=now.names, bound=now.bound + band,
-            as_of=now_s, max_age_s=self._rule.max_age_s, members=len(members),
-        )  # fmt: skip
-        return self.told
-
-    def _holds(self, told: Told, now: Figure, members: Mapping[str, Figure], now_s: float) -> bool:
-        if now_s - told.as_of >= self._rule.max_age_s:
-            return False
-        drift = distance(self._rule, told.figure(), now, members) + now.bound
-        return drift <= told.bound + ROUNDING * max(1.0, told.bound)
+        self.told = told
+        return told
 
     def explain(self) -> str:
         """One sentence for an operator."""
         if self.told is None:
             return f"{self._rule.kind.value}: nothing was told yet"
-        told = self.told
-        shown = ", ".join(f"{value:g}" for value in told.values[:8])
-        return (
-            f"{told.kind.value} of {told.members} members is {shown}, wrong by at most {told.bound:g}; "
-            f"told {self.tellings} times for {self.updates} changes (dead band "
-            f"{self._rule.dead_band:g} or {self._rule.dead_band_share:.0%}, at least every "
-            f"{self._rule.max_age_s:g} s)"
-        )
+        return f"{sentence(self._rule, self.told)}; told {self.tellings} times for {self.updates} changes"
+
+
+def sentence(rule: SummaryRule, told: Told) -> str:
+    """What was told and by which rule, for an operator."""
+    shown = ", ".join(f"{value:g}" for value in told.values[:8])
+    return (
+        f"{told.kind.value} of {told.members} members is {shown}, wrong by at most {told.bound:g} "
+        f"(dead band {rule.dead_band:g} or {rule.dead_band_share:.0%}, at least every "
+        f"{rule.max_age_s:g} s)"
+    )
 
 
 def slots(rule: SummaryRule, free: Sequence[float]) -> float:

@@ -1,14 +1,16 @@
 """The summarizer: all that another tier learns of this site (DESIGN section 6, R61).
 
-Totals and headroom for everybody who may link to us; status and wire ends of a chain only for the peer that
-asked for it, without the names of hosts and instances. Nothing else is ever below the exported prefixes.
+Totals and headroom for everybody who may link to us, told by the rules of :mod:`isthmus.contract.summaries` (the
+arithmetic is in :mod:`isthmus.site.figures`); status and wire ends of a chain only for the peer that asked for it,
+without the names of hosts and instances. Nothing else is ever below the exported prefixes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from isthmus.contract import ContractError, unseal
 from isthmus.contract.chain import ChainStatus, Phase, WirePeer
 from isthmus.contract.families import (
     CATALOG,
@@ -22,10 +24,12 @@ from isthmus.contract.families import (
     SPECS,
     STATUS,
 )
+from isthmus.contract.figures import Told
 from isthmus.contract.instance import HostInventory, SiteSummary
 from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Traits
 from isthmus.site.chains import chain_item, parse_item
+from isthmus.site.figures import SiteFacts, members, tell_all, values
 
 SITE = "*site"
 WIRES = "*wires"
@@ -59,15 +63,17 @@ class Summarizer:
             yield chain_item(values["tenant"], values["chain"])
         elif ENDPOINTS.parse(key) is not None or PEER_WIRES.parse(key) is not None:
             yield WIRES
-        elif any(family.parse(key) is not None for family in (INVENTORY, PLANS, CATALOG)):
+        elif any(family.parse(key) is not None for family in (INVENTORY, PLANS, CATALOG, SPECS)):
             yield SITE
+        elif (EXPLAIN.parse(key) or {}).get("component") == "intake":
+            yield SITE  # what the brake holds
 
     async def reconcile(self, item: str, context: Context) -> float | None:
         """Sum up one thing."""
         if item == SITE:
             await context.writer.put(
                 SITE_SUMMARY.key(),
-                self._summary(context),
+                self._summary(context, await self._told(context)),
                 ttl_s=3 * self.period_s,
                 refresh_s=self.period_s * 0.9,
             )
@@ -80,38 +86,48 @@ class Summarizer:
         await self._chain(item, context)
         return self.period_s
 
-    def _summary(self, context: Context) -> SiteSummary:
+    @staticmethod
+    async def _told(context: Context) -> Mapping[str, Told]:
+        """What was told last, by whichever life: the store remembers it, not this process."""
+        writer = context.writer
+        entry = await writer.store.get(SITE_SUMMARY.key(), timeout_s=writer.timeout_s)
+        if entry is None:
+            return {}
+        try:
+            return unseal(entry.value, SiteSummary).body.told
+        except ContractError:
+            return {}  # a foreign mistake: everything is told anew
+
+    def _summary(self, context: Context, before: Mapping[str, Told]) -> SiteSummary:
+        """The rules of the contract decide what is told anew; the rest stays as it was told."""
         now = context.now()
         hosts = [
             known.envelope.body
             for known in context.state.items(INVENTORY)
             if not known.envelope.expired(now) and known.envelope.body.dataplane != "none"
         ]
-        used = self._used(context)
-        free = [max(0, host.cpu_milli - used.get(host.host, (0, 0))[0]) for host in hosts]
-        memory = [max(0, host.memory_mib - used.get(host.host, (0, 0))[1]) for host in hosts]
-        chains = [known.envelope.body for known in context.state.items(SPECS)]
-        return SiteSummary(
-            cpu_milli_total=sum(host.cpu_milli for host in hosts),
-            cpu_milli_free=sum(free),
-            memory_mib_total=sum(host.memory_mib for host in hosts),
-            memory_mib_free=sum(memory),
-            largest_free_cpu_milli=max(free, default=0),
-            hosts_up=len(hosts),
-            chains=len(chains),
-            chains_held=sum(
-                known.envelope.body.decision == "held"
+        facts = SiteFacts(
+            hosts=hosts,
+            used=self._used(context),
+            chains=[known.key for known in context.state.items(SPECS)],
+            held=[
+                known.key
                 for known in context.state.items(EXPLAIN, component="intake")
-            ),
-            attachments=tuple(sorted({name for host in hosts for name in host.attachments})),
-            function_types=tuple(
-                sorted(
-                    f"{known.variables['type']}/{known.variables['version']}"
-                    for known in context.state.items(CATALOG)
-                )
-            ),
+                if known.envelope.body.decision == "held"
+            ],
             price_milli=self.price_milli,
+        )
+        told = tell_all(before, members(facts), now)
+        types = sorted(
+            f"{known.variables['type']}/{known.variables['version']}"
+            for known in context.state.items(CATALOG)
+        )
+        return SiteSummary(
+            **values(told),
+            attachments=tuple(sorted({name for host in hosts for name in host.attachments})),
+            function_types=tuple(types),
             fence=_fence(hosts),
+            told=told,
         )
 
     @staticmethod

@@ -14,6 +14,7 @@ from isthmus.federation.summaries import (
     Teller,
     Told,
     combine,
+    figure_of,
     histogram_of,
     number,
     slots,
@@ -45,7 +46,7 @@ class Levels:
         self.truth[site][host] = member
         self.sites[site].update(self.truth[site], self.now_s)
         told = {
-            name: teller.told.figure()
+            name: figure_of(teller.told)
             for name, teller in self.sites.items()
             if teller.told is not None
         }
