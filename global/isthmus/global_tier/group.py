@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from isthmus.contract.family import Tier
@@ -25,7 +26,7 @@ from isthmus.identity import Identity
 from isthmus.kv.etcd import EtcdStore
 from isthmus.kv.settings import EtcdSettings
 from isthmus.kv.space import EtcdSpace
-from isthmus.microcontroller import Microcontroller, Runner
+from isthmus.microcontroller import Microcontroller, Runner, prometheus_text
 from isthmus.microcontroller.janitor import Janitor
 from isthmus.microcontroller.maintenance import Maintenance
 
@@ -48,6 +49,18 @@ def controller(component: str, runtime: str, store: EtcdSettings | None = None) 
     if store is not None:
         made["maintenance"] = Maintenance(EtcdSpace(store))
     return made[name]
+
+
+def health_file(settings: GlobalSettings, group: str) -> Path:
+    """Where a group tells its health; its metrics lie beside it, with the suffix ``.prom``."""
+    return settings.state / "health" / f"{group}.json"
+
+
+def _publish(path: Path, text: str) -> None:
+    """At once or not at all."""
+    staged = path.with_suffix(".new")
+    staged.write_text(text)
+    staged.replace(path)
 
 
 class ControllerGroup:
@@ -97,12 +110,13 @@ class ControllerGroup:
         self._runners, self._tasks = [], []
 
     async def _tell(self) -> None:
-        path = self._settings.state / "health" / f"{self.name}.json"
+        """Health as JSON, and as metrics beside it (for a node exporter's textfile collector), as a site does."""
+        path = health_file(self._settings, self.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            staged = path.with_suffix(".new")
-            staged.write_text(json.dumps(self.health()))
-            staged.replace(path)
+            _publish(path, json.dumps(self.health()))
+            metrics = prometheus_text(runner.health for runner in self._runners)
+            _publish(path.with_suffix(".prom"), metrics)
             await asyncio.sleep(HEALTH_PERIOD_S)
 
     def _runner(self, component: str) -> Runner:

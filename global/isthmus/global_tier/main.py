@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from isthmus.global_tier.group import health_file
 from isthmus.global_tier.runtime import InProcessRuntime, Runtime, RuntimeFailed, keep
 from isthmus.global_tier.settings import GlobalSettings, SettingsRefused, load
 
@@ -22,7 +23,8 @@ TRY_AGAIN = 75
 
 
 async def run_global(settings: GlobalSettings, stop: asyncio.Event) -> None:
-    """Run the tier's groups until ``stop``; raises RuntimeFailed when the runtime breaks."""
+    """Run the tier's groups until ``stop``; raises RuntimeFailed when the runtime breaks. What the groups told of their
+    health is taken away at the end, whatever ran them: a file of what is no more would say "ready" for ever (G12)."""
     runtime: Runtime
     if settings.runtime == "ray":
         from isthmus.global_tier.ray_runtime import RayRuntime
@@ -32,7 +34,13 @@ async def run_global(settings: GlobalSettings, stop: asyncio.Event) -> None:
         runtime = on_ray
     else:
         runtime = InProcessRuntime(settings)
-    await keep(runtime, settings, stop)
+    try:
+        await keep(runtime, settings, stop)
+    finally:
+        for name in settings.groups:
+            told = health_file(settings, name)
+            for path in (told, told.with_suffix(".prom")):
+                path.unlink(missing_ok=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
