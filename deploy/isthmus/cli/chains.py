@@ -285,7 +285,7 @@ def _head(row: Mapping[str, Any]) -> str:
             ("Reason", show.reason(row)),
             ("Asked by", row["source"]),
             ("Generation", row["generation"]),
-            ("Path", " -> ".join(str(step) for step in row["path"])),
+            ("Path", show.path(row)),
             ("Hops", f"{row['connected_hops']} of {row['hops']} connected"),
             ("Latency", f"{show.milliseconds(row['model_latency_ms'])} of {budget} ms"),
             ("Reported", f"{show.age(row['age_s'])} ago" if row["age_s"] is not None else "never"),

@@ -128,9 +128,15 @@ def chain_rows(chains: Sequence[Mapping[str, Any]], *, wide: bool) -> str:
         ]
         if wide:
             row += [chain["source"], chain["generation"], age(chain["age_s"])]
-            row.append(" -> ".join(str(step) for step in chain["path"]))
+            row.append(path(chain))
         rows.append([*row, reason(chain)])
     return table(columns, rows)
+
+
+def path(chain: Mapping[str, Any]) -> str:
+    """Where the packets go, or that this is not known."""
+    steps = " -> ".join(str(step) for step in chain["path"])
+    return steps or ("unknown" if chain["phase"] == "unknown" else "")
 
 
 def reason(chain: Mapping[str, Any]) -> str:

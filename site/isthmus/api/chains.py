@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from isthmus.api import facts as pure
@@ -12,9 +12,16 @@ from isthmus.api.auth import Principal
 from isthmus.api.desk import Desk
 from isthmus.api.facts import ChainFacts, Fact, fact
 from isthmus.api.models import ChainDetail, ChainList, ChainRow, ExplainView, RequestView
-from isthmus.contract import Body, Family
-from isthmus.contract.chain import ChainRecord, ChainRequest, ChainStatus, Explanation, Phase
-from isthmus.contract.world import Intent
+from isthmus.contract import Family
+from isthmus.contract.chain import (
+    ChainPlan,
+    ChainRecord,
+    ChainRequest,
+    ChainStatus,
+    Explanation,
+    Phase,
+)
+from isthmus.contract.world import Intent, Placement
 from isthmus.kv.port import Entry
 
 EXPLAINED_IN_LISTS = 100
@@ -50,8 +57,9 @@ async def page(desk: Desk, principal: Principal, *, limit: int, after: str) -> C
             explained += 1
         elif len(rows) % PATIENCE == 0:
             await asyncio.sleep(0)
-        rows.append(_shown(pure.row(facts, desk.clock()), principal))
-    return ChainList(revision=revision, chains=tuple(rows), more=len(names) > limit)
+        rows.append(pure.row(facts, desk.clock()))
+    shown = tuple(_shown(row, principal) for row in await _placed(desk, rows))
+    return ChainList(revision=revision, chains=shown, more=len(names) > limit)
 
 
 async def count(desk: Desk, principal: Principal) -> dict[str, int]:
@@ -93,6 +101,32 @@ def _facts(desk: Desk, key: Key, stored: _Bytes) -> ChainFacts:
     )
 
 
+async def _placed(desk: Desk, rows: Sequence[ChainRow]) -> list[ChainRow]:
+    """The rows, those of which no report may be believed with the path that is ordered for them."""
+    keys = {
+        (row.tenant, row.chain): desk.families.plans.key(tenant=row.tenant, chain=row.chain)
+        for row in rows
+        if row.phase is Phase.UNKNOWN
+    }
+    if not keys:
+        return list(rows)
+    _, found = await desk.gets(tuple(keys.values()))
+    return [
+        row
+        if (key := keys.get((row.tenant, row.chain))) is None
+        else row.model_copy(
+            update={"path": pure.placed_path(_plan(desk, found.get(key)), desk.name)}
+        )
+        for row in rows
+    ]
+
+
+def _plan(desk: Desk, entry: Entry | None) -> Fact[ChainPlan] | Fact[Placement] | None:
+    if desk.families.plan_model is ChainPlan:
+        return fact(entry, ChainPlan)
+    return fact(entry, Placement)
+
+
 def _shown(item: ChainRow, principal: Principal) -> ChainRow:
     if principal.is_operator:
         return item
@@ -131,13 +165,16 @@ def _parsed_explanations(
     return tuple(result)
 
 
-async def _look(desk: Desk, tenant: str, chain: str) -> tuple[ChainFacts, Fact[Body] | None]:
+async def _look(
+    desk: Desk, tenant: str, chain: str
+) -> tuple[ChainFacts, Fact[ChainPlan] | Fact[Placement] | None]:
     """All about one chain, in one transaction; raises NotKnown."""
     table = desk.families
     names = {"tenant": tenant, "chain": chain}
     keys = [f.key(**names) for f in (table.requests, table.records, table.plans, table.status)]
     _, found = await desk.gets([*keys, *desk.explain_keys(tenant, chain)])
     request, record, plan, status = (found.pop(key, None) for key in keys)
+    planned = _plan(desk, plan)
     facts = ChainFacts(
         tenant,
         chain,
@@ -145,10 +182,10 @@ async def _look(desk: Desk, tenant: str, chain: str) -> tuple[ChainFacts, Fact[B
         _record(desk, record),
         fact(status, ChainStatus),
         _parsed_explanations(desk, found),
+        pure.placed_path(planned, desk.name),
     )
     if not facts.known and plan is None:
         raise not_known(tenant, chain)
-    planned: Fact[Body] | None = fact(plan, table.plan_model)
     return facts, planned
 
 

@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 from isthmus.api.models import ChainRow, Explained
 from isthmus.contract import Body, Envelope, unseal
 from isthmus.contract.chain import (
+    ChainPlan,
     ChainRecord,
     ChainRequest,
     ChainSpec,
@@ -20,7 +21,7 @@ from isthmus.contract.chain import (
     Phase,
 )
 from isthmus.contract.errors import ContractError
-from isthmus.contract.world import Intent
+from isthmus.contract.world import Intent, Placement
 from isthmus.kv.port import Entry
 
 B = TypeVar("B", bound=Body)
@@ -59,6 +60,8 @@ class ChainFacts:
     record: Fact[ChainRecord] | Fact[Intent] | None = None
     status: Fact[ChainStatus] | None = None
     explanations: tuple[tuple[str, Fact[Explanation]], ...] = ()
+    placed: tuple[str, ...] = ()
+    """Where the placer put it; read only where no report may be believed."""
 
     @property
     def request_revision(self) -> int:
@@ -171,13 +174,26 @@ def row(facts: ChainFacts, now: float) -> ChainRow:
         revision=facts.request_revision,
         generation=facts.request.envelope.generation if facts.request else 0,
         functions=function_names(facts),
-        path=status.path if phase is not Phase.UNKNOWN else (),
+        path=status.path if phase is not Phase.UNKNOWN else facts.placed,
         connected_hops=status.connected_hops if phase is not Phase.UNKNOWN else 0,
         hops=status.hops,
         model_latency_ms=status.model_latency_ms,
         latency_budget_ms=status.latency_budget_ms or budget_ms(facts),
         age_s=facts.status.envelope.age_s(now) if facts.status else None,
     )
+
+
+def placed_path(plan: Fact[ChainPlan] | Fact[Placement] | None, site: str) -> tuple[str, ...]:
+    """The path that a plan (of ``site``) or a placement orders: a decision, and so known when no report is."""
+    if plan is None:
+        return ()
+    if isinstance(plan.body, ChainPlan):
+        return tuple(f"{site}/{item.host}/{item.function}" for item in plan.body.functions)
+    path: list[str] = []
+    for placed in plan.body.segments:
+        names = [f"{placed.site}/{function.name}" for function in placed.segment.functions]
+        path += names or [placed.site]
+    return tuple(path)
 
 
 def budget_ms(facts: ChainFacts) -> float | None:
