@@ -1,7 +1,8 @@
 """Looks into one store of a lab with the admin's key, from inside the tier's own namespace; for experiments only.
 
     python -m isthmus.chaos.peek BASE TIER SPEC dump
-    python -m isthmus.chaos.peek BASE TIER SPEC put KEY TEXT
+    python -m isthmus.chaos.peek BASE TIER SPEC put KEY TEXT [KEY TEXT...]
+    python -m isthmus.chaos.peek BASE TIER SPEC delete KEY...
     python -m isthmus.chaos.peek BASE TIER SPEC digest export|import PEER
     python -m isthmus.chaos.peek BASE TIER SPEC digests PEER        (both, ten times a second, until ended)
 
@@ -36,8 +37,10 @@ async def peek(store: EtcdStore, tier: str, verb: str, arguments: Sequence[str])
         snapshot = await store.snapshot(ROOT)
         return {e.key: e.value.decode("utf-8", "backslashreplace") for e in snapshot.entries}
     if verb == "put":
-        key, text = arguments
-        return {"revision": await store.put(key, text.encode())}
+        pairs = zip(arguments[::2], arguments[1::2], strict=True)
+        return {"revision": [await store.put(key, text.encode()) for key, text in pairs][-1]}
+    if verb == "delete":
+        return {"revision": [await store.delete(key) for key in arguments][-1]}
     side, peer = arguments
     return await _digest(store, tier, side, peer)
 

@@ -39,9 +39,10 @@ async def partner(stage: Stage) -> None:
     planted = await _plant(stage)
     if stage.sabotage == "leak":
         await sabotage.leak(stage, PARTNER, SENTINEL)
+    count = sum(len(keys) for keys in planted.values())
     still = json.dumps(await stage.peek(GLOBAL, "dump")).count(SENTINEL)
     stage.facts.note(
-        f"{planted} sentinels planted in foreign scopes, {still} of them stand in the global store "
+        f"{count} sentinels planted in foreign scopes, {still} of them stand in the global store "
         "(its controllers clear what is not theirs)"
     )
     # A change that does cross, after the sentinels: when it has arrived, they would have, too.
@@ -69,25 +70,30 @@ async def partner(stage: Stage) -> None:
         not foreign and "swiss" in store,
         f"found: {', '.join(foreign) or 'only swiss'}",
     )
+    # One stands in a mirror, written there behind the link's back: it would differ from its source for ever.
+    for tier, keys in planted.items():
+        await stage.peek(tier, "delete", *keys)
 
 
-async def _plant(stage: Stage) -> int:
+async def _plant(stage: Stage) -> dict[str, list[str]]:
+    """Sentinels in every scope that is not the partner's; the keys by the tier they stand in."""
     others = [site.site for site in stage.lab.spec.sites if site.site != PARTNER]
-    keys = [
+    above = [
         "requests/local/acme/sentinel", "intents/acme/sentinel", "placements/acme/sentinel",
         "explain/placer/acme/sentinel", "status/acme/sentinel", "wires/w-sentinel",
         "regions/sentinel", f"remote/{others[0]}/summary/chains/acme/sentinel",
         *(f"outbox/{site}/wires/w-sentinel" for site in others),
         *(f"outbox/{PARTNER}x/intents/acme/sentinel", f"outbox/{PARTNER}0/wires/sentinel"),
     ]  # fmt: skip
+    at_site = ["summary/peers/other/chains/acme/sentinel", "specs/acme/sentinel"]
+    planted = {
+        tier: [f"/isthmus/v1/{key}" for key in keys]
+        for tier, keys in {GLOBAL: above, **dict.fromkeys(others, at_site)}.items()
+    }
     value = json.dumps({"schema": "Sentinel/1", "body": {"text": SENTINEL}})
-    for key in keys:
-        await stage.peek(GLOBAL, "put", f"/isthmus/v1/{key}", value)
-    for site in others:
-        for key in ("summary/peers/other/chains/acme/sentinel", "specs/acme/sentinel"):
-            await stage.peek(site, "put", f"/isthmus/v1/{key}", value)
-    inside = ("specs/other/sentinel", "summary/peers/other/chains/other/sentinel")
-    return len(keys) + len(others) * len(inside)
+    for tier, keys in planted.items():
+        await stage.peek(tier, "put", *(text for key in keys for text in (key, value)))
+    return planted
 
 
 async def cut(stage: Stage) -> None:
