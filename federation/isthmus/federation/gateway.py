@@ -172,6 +172,9 @@ class Gateway:
         except PeerUnknown as unknown:
             self.refused[unknown.code] += 1
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, unknown.code)
+        except CutOff as cut:
+            self.refused[cut.code] += 1
+            await context.abort(*_answer(cut))
         try:
             await self._serve(verified, peer, context)
         except (FederationError, StoreError) as error:
@@ -180,7 +183,10 @@ class Gateway:
     def _admit(self, auth_context: Any) -> tuple[VerifiedPeer, Peer]:
         chain = presented_chain(auth_context)
         verified = self.standing.verify(chain, self._table.version)
-        return verified, self._table.find(verified.identity)
+        peer = self._table.find(verified.identity)
+        # Who would be cut a second later is not let in for that second, again at each dialling.
+        self.standing.check(verified, self._table.version)
+        return verified, peer
 
     async def _serve(self, verified: VerifiedPeer, peer: Peer, context: Any) -> None:
         seat = self._seats.setdefault(peer.name, _Seat())

@@ -78,9 +78,6 @@ class _Process(_Strict):
     revocations: Path | None = Field(
         None, description="list of what is revoked, read when it changes"
     )
-    partner_list_max_age_s: float | None = Field(
-        None, gt=0, description="cut peers of other operators when the list is older; None: never"
-    )
     limits: LinkLimits = LinkLimits()
     store: EtcdSettings | None = Field(None, description="of our own store, for the main program")
     status_file: Path | None = None
@@ -93,6 +90,9 @@ class GatewaySettings(_Process):
 
     listen: str = Field(description="host:port; port 0 takes any")
     peers: tuple[PeerSettings, ...] = ()
+    partner_list_max_age_s: float | None = Field(
+        None, gt=0, description="cut peers of other operators when the list is older; None: never"
+    )
     version: int = Field(1, ge=1, description="of the list of peers; links of an older one are cut")
     handshake_timeout_ms: int = Field(2_000, ge=100)
     """200 silent connections were still open after 12 s without it (measured, attack 11)."""

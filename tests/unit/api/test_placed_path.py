@@ -59,7 +59,7 @@ async def paths(world: ApiWorld, who: str = "operator") -> list[list[str]]:
 
 
 async def test_an_old_report_leaves_the_path_that_is_ordered(tmp_path: Path) -> None:
-    """Why: "path -" beside "unknown" looked as if the chain were nowhere; the placer may have moved it since, so the plan
+    """Why: "path -" beside "unknown" looked as if the chain were nowhere; the placer may have moved it, so the plan
     counts and not the report. A tenant sees no host."""
     async with api_world(folder=tmp_path) as world:
         await world.apply(spec())
