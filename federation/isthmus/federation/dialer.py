@@ -122,8 +122,10 @@ class SiteLink:
             private_key=held.key_pem,
             certificate_chain=held.cert_pem,
         )
+        proxy = self._settings.proxy
         options = [
             *channel_options(self._settings.limits),
+            ("grpc.http_proxy", f"http://{proxy}") if proxy else ("grpc.enable_http_proxy", 0),
             ("grpc.ssl_target_name_override", self._peer.identity.server_name),
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_retries", 0),

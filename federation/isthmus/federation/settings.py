@@ -110,6 +110,10 @@ class SiteLinkSettings(_Process):
 
     dial: tuple[str, ...] = Field(min_length=1, description="host:port of gateways, tried in turn")
     peer: PeerSettings
+    proxy: str = Field("", description="host:port of an HTTP CONNECT proxy on the way; empty: none")
+    """TLS runs through it from end to end: it learns whom we call and how much, nothing else. The environment's proxy
+    variables are never obeyed: a link goes where its settings say."""
+
     connect_timeout_s: float = Field(4.0, gt=0)
     """Through a cut link a handshake hangs; do not sit it out."""
 
@@ -119,6 +123,17 @@ class SiteLinkSettings(_Process):
 
     refused_backoff_s: float = Field(15.0, gt=0)
     """After a refusal that dialling again will not change: a misconfigured site must not be a flood."""
+
+    @field_validator("proxy")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        """``host:port``; no scheme, and no password in a settings file."""
+        host, _, port = value.rpartition(":")
+        if value and not (host and port.isdigit() and 0 < int(port) < 65536 and "@" not in host):
+            raise ValueError(f"{value!r} is not host:port, such as proxy.example:3128")
+        if "/" in value:
+            raise ValueError(f"{value!r}: host:port only, without a scheme")
+        return value
 
     @field_validator("peer", mode="before")
     @classmethod
