@@ -75,7 +75,10 @@ class Destination(Protocol):
 
 
 class TxnWriter:
-    """Writes in transactions of bounded size; ``place`` makes the absolute key, ``fence`` must hold in each."""
+    """Writes in transactions of bounded size; ``place`` makes the absolute key, ``fence`` must hold in each.
+
+    ``mark`` is put along when a transaction only deletes: a deletion leaves nothing behind by which a store that was
+    restored to just before it could be told (docs/bugs-found.md). Without one, that the key stays away must do."""
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class TxnWriter:
         limits: LinkLimits,
         place: Callable[[str], str],
         fence: tuple[Compare, ...] = (),
+        mark: Put | None = None,
     ) -> None:
         self._store = store
         self._limits = limits
@@ -90,14 +94,16 @@ class TxnWriter:
         self._fence = fence
         self._room = asyncio.Semaphore(limits.txns_in_flight)
         self._newest = 0
+        self._mark = mark
         self._witness: tuple[str, int] | None = None
+        self._gone = ""
 
     async def write(self, writes: Sequence[Write], *, parallel: bool) -> None:
         """Store ``writes`` (each key once), in order unless ``parallel``. Raises Superseded when fenced off."""
         chunks = self._chunks(writes)
         if parallel and len(chunks) > 1:
             await self.check()
-            self._witness = None  # its key may be among the writes, which come in any order
+            self._witness, self._gone = None, ""  # may be among the writes, which come in any order
             await asyncio.gather(*(self._bounded(chunk) for chunk in chunks))
             return
         for chunk in chunks:
@@ -109,6 +115,9 @@ class TxnWriter:
 
     async def _commit(self, operations: Sequence[Operation], fence: tuple[Compare, ...]) -> None:
         known = self._newest
+        puts = [one.key for one in operations if isinstance(one, Put)]
+        if not puts and self._mark is not None:
+            operations, puts = [*operations, self._mark], [self._mark.key]
         result = await self._store.txn(Txn(fence, tuple(operations)))
         if not result.succeeded:
             await self.check()
@@ -116,26 +125,26 @@ class TxnWriter:
         if result.revision < known:
             raise LinkLost(WENT_BACK)
         self._newest = max(self._newest, result.revision)
-        puts = [one.key for one in operations if isinstance(one, Put)]
         if puts:
-            self._witness = (puts[-1], result.revision)
-        elif self._witness is not None and Delete(self._witness[0]) in operations:
+            self._witness, self._gone = (puts[-1], result.revision), ""
+            return
+        if self._witness is not None and Delete(self._witness[0]) in operations:
             self._witness = None
+        self._gone = operations[-1].key
 
     def _continuity(self) -> tuple[Compare, ...]:
-        if self._witness is None:
-            return ()
-        key, revision = self._witness
-        return (Compare(key, Target.MOD_REVISION, revision),)
+        """What must be as we left it: the last key that we put, and the last that we deleted."""
+        shown = [Compare(self._gone, Target.MOD_REVISION, 0)] if self._gone else []
+        if self._witness is not None:
+            shown.append(Compare(self._witness[0], Target.MOD_REVISION, self._witness[1]))
+        return tuple(shown)
 
     async def check(self) -> None:
         """A store restored from a backup does not show our last write; what we believe to be there may be gone."""
-        if self._witness is None:
-            return
-        key, revision = self._witness
-        entry = await self._store.get(key)
-        if entry is None or entry.mod_revision != revision:
-            raise LinkLost(WENT_BACK)
+        for compare in self._continuity():
+            entry = await self._store.get(compare.key)
+            if (0 if entry is None else entry.mod_revision) != compare.expected:
+                raise LinkLost(WENT_BACK)
 
     async def _bounded(self, operations: Sequence[Operation]) -> None:
         async with self._room:
@@ -144,12 +153,13 @@ class TxnWriter:
     def _chunks(self, writes: Sequence[Write]) -> list[list[Operation]]:
         chunks: list[list[Operation]] = []
         size = TXN_BYTES
+        most = self._limits.txn_ops - (self._mark is not None)
         for relative, value in writes:
             key = self._place(relative)
             operation: Operation = Delete(key) if value is None else Put(key, value)
             cost = len(key) + (len(value) if value is not None else 0)
             size += cost
-            if size > TXN_BYTES or len(chunks[-1]) >= self._limits.txn_ops:
+            if size > TXN_BYTES or len(chunks[-1]) >= most:
                 chunks.append([])
                 size = cost
             chunks[-1].append(operation)
@@ -177,7 +187,11 @@ class PeerDestination:
         root = self._root
         fence = Compare(root + SESSION, Target.VALUE, self._session)
         self._writer = TxnWriter(
-            store, limits, lambda relative: check_key(root + relative), (fence,)
+            store,
+            limits,
+            lambda relative: check_key(root + relative),
+            (fence,),
+            mark=Put(root + SESSION, self._session),
         )
 
     async def open(self) -> tuple[DigestMap, pb.Token | None, bool]:

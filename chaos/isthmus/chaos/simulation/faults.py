@@ -1,7 +1,7 @@
 """The kinds of faults, each a few lines: whom it can hit, how it begins, how it ends (issue 5, point 1).
 
-A kind is registered with :func:`fault_kind`; docs/proving.md shows how a newcomer adds one. ``begin`` says whether there
-was anything to hit: ``simulate --stats`` counts hits, not wishes, and a kind that never hits fails the CI's set.
+A kind is registered with :func:`fault_kind`; docs/proving.md shows how a newcomer adds one. ``begin`` says whether
+there was anything to hit: ``simulate --stats`` counts hits, not wishes, and a kind that never hits fails the CI's set.
 """
 
 from __future__ import annotations

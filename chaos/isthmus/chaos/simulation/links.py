@@ -1,9 +1,9 @@
 """Lines between sites and their tier, and the channels on them (the seam is :mod:`isthmus.federation.channel`).
 
 A :class:`Line` is the road: it outlives connections and has a :class:`Way` in each direction, with its delay, its
-bandwidth and its faults. A :class:`SimChannel` is one end of one connection. An honest way keeps the order of its frames
-and loses none while the connection stands, as TCP does: what is sent into a *blocked* way arrives when it opens again, if the
-connection lives so long. Dropped, doubled and swapped frames are a dishonest transport's (attack 13).
+bandwidth and its faults. A :class:`SimChannel` is one end of one connection. An honest way keeps the order of its
+frames and loses none while the connection stands, as TCP does: what is sent into a *blocked* way arrives when it opens
+again, if the connection lives so long. Dropped, doubled and swapped frames are a dishonest transport's (attack 13).
 """
 
 from __future__ import annotations
@@ -47,13 +47,10 @@ class Way:
         if not self.blocked:
             held, self._held = self._held, []
             for channel, frame in held:
-                self.carry(channel, frame)
+                self._arrive(channel, frame)
 
     def carry(self, channel: SimChannel, frame: bytes | None) -> None:
         """Bring one frame (None: the end of the stream) to ``channel``."""
-        if self.blocked:
-            self._held.append((channel, frame))
-            return
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         now_s = loop.time()

@@ -1,7 +1,7 @@
 """A process of the simulation: tasks that begin with nothing but their store and may end between any two steps.
 
 Whatever runs in it knows whose it is (a context variable that tasks, timers and callbacks inherit), so the loop can
-hold all of it back (SIGSTOP, a suspended machine) or end it (kill -9) at an await, after so many steps, or at a failpoint.
+hold all of it back (SIGSTOP, a suspended machine) or end it (kill -9) at an await, after so many steps, at a failpoint.
 What a dead process had open is closed before its tasks are told: their last words reach nobody.
 """
 
