@@ -6,6 +6,7 @@ The name is ``<room>.<step done>``; a test finds names without a place in the co
 from __future__ import annotations
 
 _SITE: dict[str, str] = {
+    "intake.disowned": "the owner of a function that the chain loses is gone; the old segment still stands",
     "intake.spec_written": "the segment is admitted; its configuration owners and explanation are not written yet",
     "intake.owners_written": "the owners are written; the explanation is not",
     "intake.explained": "a chain is admitted and explained; the event is not told yet",

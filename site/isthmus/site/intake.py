@@ -127,6 +127,7 @@ class Intake:
             source=source,
             request_revision=revision if source == "local" else 0,
         )
+        await self._disown(context, segment)
         spec_key = SPECS.key(tenant=tenant, chain=chain)
         changed = await context.writer.put(spec_key, record)
         await afailpoint("intake.spec_written")
@@ -284,6 +285,16 @@ class Intake:
                 "epoch",
                 f"epoch {segment.epoch} is older than {known.segment.epoch}, which is in force",
             )
+
+    async def _disown(self, context: Context, segment: Segment) -> None:
+        """Functions that the chain has no longer: before the segment is replaced, for only the old one names them."""
+        record = context.state.get(SPECS, tenant=segment.tenant, chain=segment.chain)
+        kept = {function.name for function in segment.functions}
+        for function in record.segment.functions if record is not None else ():
+            if function.name not in kept:
+                instance = instance_id(segment.tenant, segment.chain, function.name)
+                await context.writer.delete(CONFIG_OWNERS.key(instance=instance))
+                await afailpoint("intake.disowned")
 
     async def _owners(self, context: Context, segment: Segment) -> None:
         for function in segment.functions:
