@@ -101,6 +101,10 @@ class Outbox:
                 self._release(waiting.change)
                 del lane.waiting[key]
 
+    def waits(self, key: str) -> bool:
+        """True when a change of ``key`` waits in any lane."""
+        return any(key in lane.waiting for lane in self._lanes)
+
     def newest(self, lane: int, key: str) -> int:
         """The revision of the change of ``key`` that waits, 0 when none does."""
         waiting = self._lanes[lane].waiting.get(key)

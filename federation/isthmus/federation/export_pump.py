@@ -233,8 +233,8 @@ class ExportPump:
     async def _filled(self, change: Change) -> Change:
         if not change.fetch:
             return change
-        entry = await self._source.get(self._filter.source_key(change.key))
-        return self.exporter.fetched(change, entry)
+        entry, revision = await self._source.get(self._filter.source_key(change.key))
+        return self.exporter.fetched(change, entry, revision)
 
     def _proof_due(self) -> bool:
         left_s = self._until_proof_s()

@@ -29,7 +29,7 @@ class Exporter:
         self._outbox = Outbox(len(export.roots), value_budget_bytes=limits.pending_bytes)
         self._horizon = 0
         self._at_horizon: dict[str, int] = {}
-        self._floors: dict[str, int] = {}
+        self._floors: list[dict[str, int]] = [{} for _ in export.roots]
         self._unacked: deque[tuple[int, int]] = deque()
         self._window_bytes = limits.window_bytes
         self.known = DigestMap()
@@ -96,7 +96,8 @@ class Exporter:
         self.known = DigestMap()
         self._outbox.clear(covered)
         self._at_horizon.clear()
-        self._floors.clear()
+        for floors in self._floors:
+            floors.clear()
         self._horizon = 0
 
     def look_again(self) -> None:
@@ -109,9 +110,9 @@ class Exporter:
         """A batch of root number ``lane``. Raises LinkLost when a slow peer has too much waiting."""
         for event in batch.events:
             key = self._filter.relative(lane, event.key)
-            if key is None or not self._is_news(
-                key, event.kind is EventKind.DELETE, event.revision
-            ):
+            if key is None or event.revision <= self._floors[lane].get(key, 0):
+                continue
+            if not self._is_news(key, event.kind is EventKind.DELETE, event.revision):
                 continue
             entry = event.entry
             if entry is not None and self._filter.value_passes(event.key, entry.value):
@@ -123,24 +124,49 @@ class Exporter:
         self._outbox.cover(lane, batch.revision)
         if self._outbox.covered >= self._horizon:
             self._at_horizon.clear()
-            self._floors.clear()
+        self._drop_floors(self._floors[lane], batch.revision)
         if len(self._outbox) > self._limits.pending_keys:
             raise LinkLost(f"overrun: {len(self._outbox)} changed keys wait for the peer")
 
     def _is_news(self, key: str, is_delete: bool, revision: int) -> bool:
-        if revision < self._floors.get(key, 0):
-            return False
         if revision > self._horizon:
             return True
         at_horizon = self._at_horizon.get(key)
         return at_horizon is None if is_delete else at_horizon == revision
 
-    def fetched(self, change: Change, entry: Entry | None) -> Change:
-        """``change`` with the value that was read for it just now."""
+    def fetched(self, change: Change, entry: Entry | None, revision: int) -> Change:
+        """``change`` with the state that was read for it just now, at ``revision`` of the store: whatever the watch
+        still has to tell of this key up to there is older than what goes out (the explorer found both ways)."""
+        key = change.key
+        source_key = self._filter.source_key(key)
+        floors = next(
+            floors
+            for root, floors in zip(self._filter.roots, self._floors, strict=True)
+            if source_key == root.source
+            or (root.source.endswith("/") and source_key.startswith(root.source))
+        )
+        floors.pop(key, None)
+        floors[key] = revision  # last: revisions of reads only rise
+        self._outbox.drop_older(key, revision)
         if entry is None or not self._filter.value_passes(entry.key, entry.value):
-            return Change(change.key, None, change.revision)
-        self._floors[change.key] = entry.mod_revision
-        return Change(change.key, entry.value, entry.mod_revision)
+            filled = Change(key, None, change.revision)
+        else:
+            filled = Change(key, entry.value, entry.mod_revision)
+        if not self._outbox.waits(key):
+            if filled.value is None:
+                self.known.remove(key)
+            else:
+                self.known.put(key, filled.value)
+        return filled
+
+    @staticmethod
+    def _drop_floors(floors: dict[str, int], covered: int) -> None:
+        """The watch is past them."""
+        while floors:
+            key, floor = next(iter(floors.items()))
+            if floor > covered:
+                return
+            del floors[key]
 
     # -- frames
 

@@ -17,7 +17,7 @@ from isthmus.federation.destination import TxnWriter, Write
 from isthmus.federation.digest import DigestMap
 from isthmus.federation.errors import LinkLost
 from isthmus.federation.limits import LinkLimits
-from isthmus.federation.source import HistoryChanged
+from isthmus.federation.source import HistoryChanged, read_with_revision
 from isthmus.kv.errors import Compacted, FutureRevision
 from isthmus.kv.etcd import EtcdStore
 from isthmus.kv.port import Entry, EventKind, WatchBatch
@@ -124,9 +124,9 @@ class RawSource:
         """All of it."""
         return self._range.watch(start_revision)
 
-    async def get(self, key: str) -> Entry | None:
+    async def get(self, key: str) -> tuple[Entry | None, int]:
         """One key."""
-        return await self._store.get(key)
+        return await read_with_revision(self._store, key)
 
 
 class RawDestination:
@@ -200,8 +200,8 @@ class NoSource(_Nothing):
     async def watch(self, lane: int, start_revision: int) -> AsyncIterator[WatchBatch]:
         yield WatchBatch(start_revision, ())
 
-    async def get(self, key: str) -> Entry | None:
-        return None
+    async def get(self, key: str) -> tuple[Entry | None, int]:
+        return None, 1
 
 
 class NoDestination:

@@ -76,8 +76,8 @@ class Source(Protocol):
         """Changes of root number ``lane``."""
         ...
 
-    async def get(self, key: str) -> Entry | None:
-        """The newest state of one source key."""
+    async def get(self, key: str) -> tuple[Entry | None, int]:
+        """The newest state of one source key, and the revision of the store at which it was read."""
         ...
 
 
@@ -168,9 +168,9 @@ class PeerSource:
         """Changes of root number ``lane``."""
         return self._store.watch(self.roots[lane].source, start_revision=start_revision)
 
-    async def get(self, key: str) -> Entry | None:
-        """The newest state of one source key."""
-        return await self._store.get(key)
+    async def get(self, key: str) -> tuple[Entry | None, int]:
+        """The newest state of one source key, and the revision of the store at which it was read."""
+        return await read_with_revision(self._store, key)
 
     async def _shown(self, token: pb.Token, entry: Entry, current: HistoryProof) -> bool:
         if token.nonce_revision == entry.mod_revision:
@@ -208,6 +208,12 @@ class PeerSource:
             nonce_revision=result.revision,
             nonce=proof.nonce,
         )
+
+
+async def read_with_revision(store: KeyValueStore, key: str) -> tuple[Entry | None, int]:
+    """One key, and where the store stood: a plain get of an absent key cannot tell since when it is gone."""
+    result = await store.txn(Txn((), (Get(key),)))
+    return result.gets[0], result.revision
 
 
 def _proof(entry: Entry | None) -> HistoryProof | None:

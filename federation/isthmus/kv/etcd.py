@@ -18,7 +18,7 @@ from isthmus.kv.codec import entry, key_bytes, keys_of, txn_message, txn_result
 from isthmus.kv.counters import StoreCounters
 from isthmus.kv.errors import Compacted, FutureRevision, InvalidRequest, LeaseLost
 from isthmus.kv.leasing import Clock, EtcdLease, boottime_s
-from isthmus.kv.port import Entry, Snapshot, StoreStatus, Txn, TxnResult, WatchBatch
+from isthmus.kv.port import Entry, Get, Snapshot, StoreStatus, Txn, TxnResult, WatchBatch
 from isthmus.kv.ranges import KeyRange
 from isthmus.kv.rules import check_size
 from isthmus.kv.settings import EtcdSettings
@@ -103,7 +103,7 @@ class EtcdStore:
             methods.TXN,
             txn_message(txn),
             what=f"transaction on {keys}",
-            writes=True,
+            writes=any(not isinstance(one, Get) for one in (*txn.then, *txn.otherwise)),
             timeout_s=timeout_s,
             range_=keys,
         )
