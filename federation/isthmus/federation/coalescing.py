@@ -9,9 +9,12 @@ may say: every change up to that revision has been taken.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+Ready = Callable[[str], bool]
+"""May this key go now?"""
 
 
 class Change(NamedTuple):
@@ -118,14 +121,23 @@ class Outbox:
                     self._release(waiting.change)
                     del lane.waiting[key]
 
-    def take(self, max_items: int, max_bytes: int) -> list[Change]:
-        """The next changes, oldest first, lanes in turn; at least one if any waits."""
+    def keys(self) -> Iterator[str]:
+        """All that waits."""
+        for lane in self._lanes:
+            yield from lane.waiting
+
+    def take(self, max_items: int, max_bytes: int, ready: Ready | None = None) -> list[Change]:
+        """The next changes, oldest first, lanes in turn; at least one if any waits. Keys that are not ``ready`` keep
+        their place, and with it what ``through`` may say."""
         taken: list[Change] = []
         size = 0
         for offset in range(len(self._lanes)):
             lane = self._lanes[(self._turn + offset) % len(self._lanes)].waiting
+            due = None if ready is None else iter([key for key in lane if ready(key)])
             while lane and len(taken) < max_items:
-                key = next(iter(lane))
+                key = next(iter(lane) if due is None else due, None)
+                if key is None:
+                    break
                 change = lane[key].change
                 if taken and size + change.size > max_bytes:
                     break

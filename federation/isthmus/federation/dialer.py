@@ -8,6 +8,7 @@ its tier's authority may sign, and greets with the name we expect.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -17,13 +18,25 @@ import grpc.aio
 
 from isthmus.contract.envelope import Stamp
 from isthmus.contract.scopes import site_exports
-from isthmus.federation.errors import CutOff, FederationError, LinkEnded, LinkLost, PeerRefused
+from isthmus.federation.accord import Accords
+from isthmus.federation.destination import quarantine
+from isthmus.federation.errors import (
+    AGREEMENT_CODES,
+    AgreementChanged,
+    AgreementRefused,
+    CutOff,
+    FederationError,
+    LinkEnded,
+    LinkLost,
+    PeerRefused,
+)
 from isthmus.federation.filters import DenialLog
 from isthmus.federation.link import Clocks, Link, LinkPlan, Tap, peer_ends
 from isthmus.federation.session import Phase
 from isthmus.federation.settings import SiteLinkSettings
 from isthmus.federation.standing import Standing
 from isthmus.federation.status import LinkStatus
+from isthmus.federation.terms import LinkTerms
 from isthmus.federation.transport import ClientChannel, channel_options
 from isthmus.identity import Identity
 from isthmus.kv.errors import StoreError
@@ -31,9 +44,14 @@ from isthmus.kv.port import KeyValueStore
 from isthmus.trust.errors import TrustError
 from isthmus.trust.workload import KeyAndCert, load
 
-REFUSING_CODES = frozenset(
-    {"claim-refused", "version-refused", "peer-refused", "denials", "revoked", "expired"}
-)
+REFUSING_CODES = AGREEMENT_CODES | {
+    "claim-refused",
+    "version-refused",
+    "peer-refused",
+    "denials",
+    "revoked",
+    "expired",
+}
 
 
 class Renewed(FederationError):
@@ -70,6 +88,7 @@ class SiteLink:
             clocks.utc_s,
             own_domain=self._peer.identity.trust_domain,
         )
+        self._accords: Accords | None = None
 
     async def run(self) -> None:
         """Dial, link, pause, for ever."""
@@ -79,7 +98,7 @@ class SiteLink:
             pause_s = 0.0
             try:
                 await self._once(address)
-            except Renewed:
+            except (Renewed, AgreementChanged):
                 failures = 0
             except (FederationError, StoreError, TrustError, OSError) as error:
                 lasted = self._clocks.monotonic_s() - opened_at_s > self._settings.limits.beat_s
@@ -102,19 +121,47 @@ class SiteLink:
         self._dials += 1
         held = load(self._settings.credentials)
         self._standing.refresh()
-        channel = ClientChannel(self._connect(address, held))
+        channel: ClientChannel | None = None
         try:
+            accords = self._agreed(held.identity)
+            terms = accords.terms(self._peer, self._settings.peer)
+            channel = ClientChannel(self._connect(address, held))
             await channel.open(self._settings.connect_timeout_s)
+            plan = self._plan(held.identity, terms)
             self._link = Link(
-                peer_ends(self._plan(held.identity), self._store, self._clocks, self._denials),
+                peer_ends(plan, self._store, self._clocks, self._denials),
                 channel,
                 self._clocks,
-                guard=self._guard(held),
+                guard=self._guard(held, accords, terms),
                 tap=self._tap,
             )
             await self._link.run()
+        except AgreementRefused as refused:
+            await self._quarantine(held.identity, refused)
+            raise
         finally:
-            await channel.close()
+            if channel is not None:
+                await channel.close()
+
+    def _agreed(self, own: Identity) -> Accords:
+        """What the operators agreed on; kept over lives of the link, with its newest version and its rate."""
+        if self._accords is None:
+            self._accords = Accords(
+                self._settings,
+                own.trust_domain,
+                lambda: load(self._settings.credentials).ca_pem,
+                self._standing,
+                self._clocks.utc_s,
+            )
+        return self._accords
+
+    async def _quarantine(self, own: Identity, refused: AgreementRefused) -> None:
+        """What we hold of the peer is marked, so that no reader takes it for current (G9)."""
+        stamp = Stamp(origin=str(own), incarnation=self._clocks.ids())
+        with contextlib.suppress(StoreError):
+            await quarantine(
+                self._store, self._peer.name, refused.code, stamp=stamp, as_of=self._clocks.utc_s()
+            )
 
     def _connect(self, address: str, held: KeyAndCert) -> Any:
         credentials = grpc.ssl_channel_credentials(
@@ -132,7 +179,7 @@ class SiteLink:
         ]
         return grpc.aio.secure_channel(address, credentials, options=options)
 
-    def _plan(self, identity: Identity) -> LinkPlan:
+    def _plan(self, identity: Identity, terms: LinkTerms | None) -> LinkPlan:
         return LinkPlan(
             name=self._settings.name,
             peer=self._peer.name,
@@ -142,9 +189,12 @@ class SiteLink:
             quota=self._peer.quota,
             stamp=Stamp(origin=str(identity), incarnation=self._clocks.ids()),
             limits=self._settings.limits,
+            terms=terms,
         )
 
-    def _guard(self, held: KeyAndCert) -> Callable[[], Any]:
+    def _guard(
+        self, held: KeyAndCert, accords: Accords, terms: LinkTerms | None
+    ) -> Callable[[], Any]:
         """Our own certificate: dial again with a newer one; stop with an ended one."""
 
         async def guard() -> None:
@@ -160,6 +210,7 @@ class SiteLink:
             gateway = str(self._peer.identity)
             if gateway in self._standing.revocations.identities:
                 raise CutOff("revoked", f"{gateway} is revoked")
+            accords.check(self._peer, terms)
 
         return guard
 

@@ -3,11 +3,13 @@
     FederationError                 every end of a link that is not wished for
     |-- PeerRefused                 the other side is not who it must be; no retry will change that soon
     |   |-- ClaimRefused            its frames say another name than its certificate (attack 3)
-    |   `-- VersionRefused          no version of the protocol is common
+    |   |-- VersionRefused          no version of the protocol is common
+    |   `-- AgreementRefused        no agreement in force between the operators; ``code`` says why
     |-- ProtocolViolation           a frame that the state does not allow, or over a limit; ``code`` says which
     |-- LinkEnded                   the other side said good-bye, with its code
     |-- LinkLost                    nothing heard for too long, or the transport broke; dial again
     |-- CutOff                      our own watchdog: certificate expired, revoked, or no longer in the policy (G9)
+    |-- AgreementChanged            the operators agreed anew: dial again under the new terms
     |-- Superseded                  a newer link of the same peer took over
     `-- SettingsRefused             a settings file is wrong; the message names the field
 
@@ -43,6 +45,32 @@ class VersionRefused(PeerRefused):
     code = "version-refused"
 
 
+AGREEMENT_CODES = frozenset(
+    {
+        "agreement-missing",
+        "agreement-malformed",
+        "agreement-party",
+        "agreement-unsigned",
+        "agreement-signature",
+        "agreement-early",
+        "agreement-expired",
+        "agreement-region",
+        "agreement-older",
+    }
+)
+"""Every reason an export agreement is not in force; counters have exactly these labels."""
+
+
+class AgreementRefused(PeerRefused):
+    """Nothing may cross to this partner: ``code`` is one of AGREEMENT_CODES, the message names field, value and fix."""
+
+    def __init__(self, code: str, message: str) -> None:
+        if code not in AGREEMENT_CODES:
+            raise AssertionError(f"no such refusal: {code}")
+        super().__init__(message)
+        self.code = code
+
+
 class ProtocolViolation(FederationError):
     """A frame that must not be; ``code`` tells the rule that was broken."""
 
@@ -73,6 +101,12 @@ class CutOff(FederationError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class AgreementChanged(FederationError):
+    """Another version of the agreement is in force: this link ends, the next one has the new terms."""
+
+    code = "agreement-changed"
 
 
 class Superseded(FederationError):

@@ -17,10 +17,13 @@ from isthmus.federation.digest import ALL_BUCKETS
 from isthmus.federation.exporter import Exporter
 from isthmus.federation.filters import ExportFilter
 from isthmus.federation.limits import LinkLimits
+from isthmus.federation.pacing import Pacer
 from isthmus.federation.source import HistoryChanged, Source
 from isthmus.kv.errors import Compacted, FutureRevision
 
 Send = Callable[[pb.Frame], Awaitable[None]]
+SHORTEST_S = 0.005
+"""A wait for an agreement's rate is never shorter: rounding must not spin."""
 SETTLE_S = 1.0
 """A watch that has had nothing for so long after a resume has caught up: then a digest is worth telling."""
 
@@ -38,8 +41,13 @@ class ExportPump:
         monotonic_s: Callable[[], float],
         utc_ms: Callable[[], int],
         streams: Callable[[], int],
+        pacer: Pacer | None = None,
     ) -> None:
+        if pacer is not None:
+            items = min(limits.batch_items, pacer.burst)
+            limits = limits.model_copy(update={"batch_items": items})
         self.exporter = Exporter(export, limits)
+        self._pacer = pacer
         self._source = source
         self._filter = export
         self._limits = limits
@@ -189,6 +197,7 @@ class ExportPump:
                 else:
                     changes = self.exporter.wanted(self.exporter.crossing(lane, entries), buckets)
                 for frame in self.exporter.pack(changes, self._utc_ms()):
+                    await self._paced(frame.batch)
                     await self._send_data(frame)
                     await self._room()
                 if self._resume is not None:
@@ -210,7 +219,11 @@ class ExportPump:
                 await self._repair(compare)
             elif exporter.pending_keys and exporter.has_room:
                 self._following = False  # between taking and sending, the digest is ahead
-                changes = [await self._filled(change) for change in exporter.take()]
+                taken = self._take()
+                if not taken:
+                    await self._wait(self._held_s())
+                    continue
+                changes = [await self._filled(change) for change in taken]
                 await afailpoint("export.batch_taken")
                 await self._send_data(exporter.batch(changes, self._utc_ms()))
                 await afailpoint("export.batch_sent")
@@ -224,6 +237,38 @@ class ExportPump:
                 await self._send(exporter.batch([], self._utc_ms(), proof))
             else:
                 await self._wait(self._until_proof_s())
+
+    def _take(self) -> list[Change]:
+        """What may go now: by an agreement's rate and intervals, where there are any."""
+        pacer, now_s = self._pacer, self._now_s()
+        if pacer is None:
+            return self.exporter.take()
+        ready = (lambda key: pacer.ready(key, now_s)) if pacer.spaced else None
+        taken = self.exporter.take(pacer.room(now_s), ready)
+        pacer.took([change.key for change in taken], now_s)
+        return taken
+
+    def _held_s(self) -> float:
+        """Until the agreement lets something of what waits go."""
+        if self._pacer is None:
+            return 0.0
+        now_s = self._now_s()
+        due = (self._pacer.due_s(key, now_s) for key in self.exporter.waiting_keys())
+        wait_s = self._pacer.wait_s(1, now_s)
+        if self._pacer.spaced:
+            wait_s = max(wait_s, min(due, default=0.0))
+        return max(SHORTEST_S, wait_s)
+
+    async def _paced(self, batch: pb.Batch) -> None:
+        """A set keeps the agreement's rate, too; its keys count for their intervals."""
+        if self._pacer is None:
+            return
+        while (wait_s := self._pacer.wait_s(len(batch.items), self._now_s())) > 0:
+            self._raise_broken()
+            if self._resume is not None:
+                return
+            await self._wait(max(SHORTEST_S, wait_s))
+        self._pacer.took([item.key.decode() for item in batch.items], self._now_s())
 
     async def _send_data(self, frame: pb.Frame) -> None:
         if self.exporter.in_flight_bytes and self.exporter.seq == self.exporter.acked_seq + 1:

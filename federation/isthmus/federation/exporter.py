@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from isthmus.federation import link_pb2 as pb
-from isthmus.federation.coalescing import Change, Outbox
+from isthmus.federation.coalescing import Change, Outbox, Ready
 from isthmus.federation.digest import DigestMap, bucket_of
 from isthmus.federation.errors import LinkLost, ProtocolViolation
 from isthmus.federation.filters import ExportFilter
@@ -220,9 +220,15 @@ class Exporter:
         self.through = max(self.through, self._outbox.through)
         return pb.Frame(end=pb.End(stream=self.stream, seq=self.seq, through=self.through))
 
-    def take(self) -> list[Change]:
-        """What is to be sent next; those with ``fetch`` must be read and go through :meth:`fetched` first."""
-        return self._outbox.take(self._limits.batch_items, self._limits.batch_bytes)
+    def take(self, room: int | None = None, ready: Ready | None = None) -> list[Change]:
+        """What is to be sent next; those with ``fetch`` must be read and go through :meth:`fetched` first. ``room`` and
+        ``ready`` are an agreement's: so many at most, and only these keys."""
+        items = self._limits.batch_items if room is None else min(room, self._limits.batch_items)
+        return self._outbox.take(items, self._limits.batch_bytes, ready)
+
+    def waiting_keys(self) -> Iterable[str]:
+        """Keys that wait to be sent."""
+        return self._outbox.keys()
 
     def batch(self, changes: list[Change], now_ms: int, proof: pb.Token | None = None) -> pb.Frame:
         """A frame of changes (maybe none: then it carries ``through`` or ``proof`` only)."""

@@ -8,7 +8,7 @@ held back and why.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -69,6 +69,14 @@ class KeyCheck(Protocol):
         ...
 
 
+class ValueCheck(Protocol):
+    """May this value cross as this relative key? Asked where an agreement looks inside."""
+
+    def judge_value(self, key: str, value: bytes, now_s: float | None) -> Decision | None:
+        """Why not; None when it may. Without ``now_s`` its age is not looked at."""
+        ...
+
+
 class ScopeFilter:
     """A scope with a fast path for what it plainly allows; every doubt goes to the scope itself."""
 
@@ -102,8 +110,12 @@ class ExportFilter:
         denials: DenialLog,
         *,
         max_value_bytes: int = VALUE_LIMIT_BYTES,
+        values: ValueCheck | None = None,
+        utc_s: Callable[[], float] | None = None,
     ) -> None:
         self.roots = tuple(roots)
+        self._values = values
+        self._utc_s = utc_s
         self._filter = check
         self._denials = denials
         self._max_value_bytes = max_value_bytes
@@ -122,12 +134,26 @@ class ExportFilter:
         return None
 
     def value_passes(self, key: str, value: bytes) -> bool:
-        """False (and counted) for a value over the limit."""
-        if len(value) <= self._max_value_bytes:
+        """False (and counted) for a value over the limit, or one that the agreement holds back."""
+        if len(value) > self._max_value_bytes:
+            reason = f"{len(value)} bytes; at most {self._max_value_bytes}"
+            verdict: Decision | None = Decision(False, "value-too-large", reason)
+        elif self._values is None:
             return True
-        reason = f"{len(value)} bytes; at most {self._max_value_bytes}"
-        self._denials.add("export", Verb.PUT, key, Decision(False, "value-too-large", reason))
+        else:
+            now_s = None if self._utc_s is None else self._utc_s()
+            verdict = self._values.judge_value(self._crosses_as(key), value, now_s)
+        if verdict is None:
+            return True
+        self._denials.add("export", Verb.PUT, key, verdict)
         return False
+
+    def _crosses_as(self, key: str) -> str:
+        """The relative name of an absolute key below a root; the key itself when it is below none."""
+        for root in self.roots:
+            if key.startswith(root.source):
+                return root.relative + key[len(root.source) :]
+        return key
 
     def source_key(self, relative: str) -> str:
         """The absolute key that crosses as ``relative``."""

@@ -19,8 +19,10 @@ import grpc.aio
 
 from isthmus.contract.envelope import Stamp
 from isthmus.contract.scopes import tier_exports
+from isthmus.federation.accord import Accords
 from isthmus.federation.destination import quarantine
 from isthmus.federation.errors import (
+    AgreementRefused,
     CutOff,
     FederationError,
     PeerRefused,
@@ -32,6 +34,7 @@ from isthmus.federation.link import Clocks, Link, LinkPlan, Tap, peer_ends
 from isthmus.federation.settings import GatewaySettings
 from isthmus.federation.standing import Standing
 from isthmus.federation.status import LinkStatus
+from isthmus.federation.terms import LinkTerms
 from isthmus.federation.transport import SERVICE, ServerChannel, server_options
 from isthmus.kv.errors import StoreError
 from isthmus.kv.port import KeyValueStore
@@ -81,6 +84,14 @@ class Gateway:
             clocks.utc_s,
             own_domain=self._identity.trust_domain,
             partner_list_max_age_s=settings.partner_list_max_age_s,
+        )
+        self._listed = {one.name: one for one in settings.peers}
+        self._accords = Accords(
+            settings,
+            self._identity.trust_domain,
+            lambda: load(settings.credentials).ca_pem,
+            self.standing,
+            clocks.utc_s,
         )
         self._tls_seen: tuple[tuple[int, int], ...] = ()
         self.refused: Counter[str] = Counter()
@@ -192,11 +203,13 @@ class Gateway:
         seat = self._seats.setdefault(peer.name, _Seat())
         await _vacate(seat)
         seat.connects += 1
+        terms = await self._agreed(peer, seat)
+        plan = self._plan(peer, terms)
         link = Link(
-            peer_ends(self._plan(peer), self._store, self._clocks, seat.denials),
+            peer_ends(plan, self._store, self._clocks, seat.denials),
             ServerChannel(context),
             self._clocks,
-            guard=self._guard(verified),
+            guard=self._guard(verified, peer, terms),
             tap=self._tap_of(peer.name),
         )
         task = asyncio.get_running_loop().create_task(link.run())
@@ -214,6 +227,8 @@ class Gateway:
         except FederationError as error:
             if isinstance(error, (PeerRefused, ProtocolViolation)):
                 self.refused[error.code] += 1
+            if isinstance(error, AgreementRefused):
+                await self._quarantine(peer, error)
             seat.last = link.status().model_copy(update={"last_error": f"{error.code}: {error}"})
             raise
         finally:
@@ -224,7 +239,22 @@ class Gateway:
                 seat.last = link.status().model_copy(update={"last_error": error_text})
                 seat.link = seat.task = None
 
-    def _plan(self, peer: Peer) -> LinkPlan:
+    async def _agreed(self, peer: Peer, seat: _Seat) -> LinkTerms | None:
+        """The agreement with a peer that needs one; without it nothing starts, and what we hold of it is marked."""
+        try:
+            return self._accords.terms(peer, self._listed.get(peer.name))
+        except AgreementRefused as refused:
+            self.refused[refused.code] += 1
+            seat.last = LinkStatus(
+                peer=peer.name,
+                state="refused",
+                as_of=self._clocks.utc_s(),
+                last_error=f"{refused.code}: {refused}",
+            )
+            await self._quarantine(peer, refused)
+            raise
+
+    def _plan(self, peer: Peer, terms: LinkTerms | None) -> LinkPlan:
         return LinkPlan(
             name=self._settings.name,
             peer=peer.name,
@@ -234,15 +264,19 @@ class Gateway:
             quota=peer.quota,
             stamp=Stamp(origin=str(self._identity), incarnation=self._clocks.ids()),
             limits=self._settings.limits,
+            terms=terms,
         )
 
-    def _guard(self, verified: VerifiedPeer) -> Callable[[], Any]:
+    def _guard(
+        self, verified: VerifiedPeer, peer: Peer, terms: LinkTerms | None
+    ) -> Callable[[], Any]:
         async def guard() -> None:
             self.standing.check(verified, self._table.version)
+            self._accords.check(peer, terms)
 
         return guard
 
-    async def _quarantine(self, peer: Peer, cut: CutOff) -> None:
+    async def _quarantine(self, peer: Peer, cut: CutOff | AgreementRefused) -> None:
         """What we hold of a peer that lost its right is marked, so that no reader takes it for current (G9)."""
         if cut.code == "policy-changed":
             return

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from isthmus.failpoint import afailpoint
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.destination import Destination
-from isthmus.federation.filters import DenialLog, KeyCheck
+from isthmus.federation.filters import DenialLog, KeyCheck, ValueCheck
 from isthmus.federation.importer import Importer, Work
 from isthmus.federation.limits import LinkLimits
 from isthmus.policy.quotas import Bucket, Quota
@@ -40,7 +40,9 @@ class ImportPump:
         send: Send,
         *,
         monotonic_s: Callable[[], float],
+        values: ValueCheck | None = None,
     ) -> None:
+        self._values = values
         self._destination = destination
         self._check = check
         self._quota = quota
@@ -66,7 +68,7 @@ class ImportPump:
         known, token, synced = await self._destination.open()
         await afailpoint("import.opened")
         self.importer = Importer(
-            self._check, self._quota, self._limits, self._denials, known, token
+            self._check, self._quota, self._limits, self._denials, known, token, self._values
         )
         self.importer.synced = synced
         self._asked_at_s = self._now_s()

@@ -13,7 +13,7 @@ from isthmus.contract.envelope import VALUE_LIMIT_BYTES
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.digest import BUCKETS, DigestMap
 from isthmus.federation.errors import ProtocolViolation
-from isthmus.federation.filters import DenialLog, KeyCheck
+from isthmus.federation.filters import DenialLog, KeyCheck, ValueCheck
 from isthmus.federation.limits import LinkLimits
 from isthmus.policy.errors import KeyRefused
 from isthmus.policy.keys import check_key
@@ -48,8 +48,10 @@ class Importer:
         denials: DenialLog,
         known: DigestMap,
         token: pb.Token | None,
+        values: ValueCheck | None = None,
     ) -> None:
         self._filter = check
+        self._values = values
         self._quota = quota
         self._limits = limits
         self._denials = denials
@@ -239,6 +241,10 @@ class Importer:
             return
         if self._quota is not None and not self._fits(self._quota, key, item):
             return
+        verdict = None if self._values is None else self._values.judge_value(key, item.value, None)
+        if verdict is not None:
+            self._refuse_value(key, item, verdict, writes)
+            return
         self._stale.discard(key)
         changed = self.known.put(key, item.value)
         if changed or key in self._refused:
@@ -253,6 +259,17 @@ class Importer:
             self._denials.add("import", Verb.PUT, item.key, decision)
             self.over_quota = True
         return decision.allowed
+
+    def _refuse_value(
+        self, key: str, item: pb.Item, verdict: Decision, writes: list[tuple[str, bytes | None]]
+    ) -> None:
+        """More detail than was agreed: it is not stored, and leaves no older value behind that would pass for new."""
+        self._deny(Verb.PUT, item.key, verdict)
+        self._stale.discard(key)
+        if key in self.known and key not in self._refused:
+            writes.append((key, None))
+        self.known.put(key, item.value)
+        self._refused.add(key)
 
     def _remember_refused(self, item: pb.Item) -> None:
         """The digest must speak of what the peer sent; the store never sees it. Bounded by ``max_denials``."""

@@ -6,13 +6,19 @@ It asks the store that exports, with the very filter that the link uses, so it c
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict
 
+from isthmus.contract.envelope import utc_seconds
 from isthmus.contract.scopes import ExportRoot
 from isthmus.federation.filters import Denial, DenialLog, ExportFilter, KeyCheck
+from isthmus.federation.terms import FlowGate
 from isthmus.kv.port import Entry, KeyValueStore
 from isthmus.policy.keys import ROOT
+
+AGREEMENT = "export:agreement-"
+"""How the codes begin that an agreement holds keys back by; the others are the scope's."""
 
 
 class Crossing(BaseModel):
@@ -37,6 +43,8 @@ class Lens(BaseModel):
     held_back: tuple[Denial, ...]
     held_back_total: int
     outside: dict[str, int]
+    agreement: str = ""
+    held_back_by_agreement: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -51,10 +59,14 @@ async def lens(
     check: KeyCheck,
     *,
     everything: bool = False,
+    terms: FlowGate | None = None,
+    agreement: str = "",
+    utc_s: Callable[[], float] = utc_seconds,
 ) -> Lens:
-    """Look at what crosses to ``peer``. ``everything``: count what lies outside, too (needs the right to read all)."""
+    """Look at what crosses to ``peer``; with ``terms`` under an agreement, which is called ``agreement``.
+    ``everything``: count what lies outside, too (needs the right to read all)."""
     denials = DenialLog()
-    filter_ = ExportFilter(roots, check, denials)
+    filter_ = ExportFilter(roots, terms or check, denials, values=terms, utc_s=utc_s)
     crossing: list[Crossing] = []
     for lane, root in enumerate(roots):
         for entry in await _entries(store, root.source):
@@ -79,6 +91,10 @@ async def lens(
         crossing=tuple(crossing),
         held_back=tuple(denials.newest),
         held_back_total=denials.total("export"),
+        held_back_by_agreement=sum(
+            count for reason, count in denials.counts.items() if reason.startswith(AGREEMENT)
+        ),
+        agreement=agreement,
         outside=dict(outside),
     )
 

@@ -32,6 +32,7 @@ from isthmus.federation.limits import LinkLimits
 from isthmus.federation.session import Phase, Session
 from isthmus.federation.source import PeerSource, Source
 from isthmus.federation.status import LinkStatus
+from isthmus.federation.terms import LinkTerms
 from isthmus.identity.text import visible
 from isthmus.kv.errors import StoreError
 from isthmus.kv.port import KeyValueStore
@@ -68,6 +69,8 @@ class LinkPlan:
     quota: Quota
     stamp: Stamp
     limits: LinkLimits = field(default_factory=LinkLimits)
+    terms: LinkTerms | None = None
+    """What the operators agreed on, where they did: it narrows ``sends`` and ``accepts``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Ends:
     quota: Quota | None
     limits: LinkLimits
     denials: DenialLog
+    terms: LinkTerms | None = None
 
 
 def peer_ends(
@@ -90,6 +94,7 @@ def peer_ends(
 ) -> Ends:
     """The ends of a link between two tiers: the contract's roots, ``remote/<peer>/``, a scope each way."""
     denials = denials or DenialLog()
+    terms = plan.terms
     return Ends(
         name=plan.name,
         peer=plan.peer,
@@ -101,7 +106,13 @@ def peer_ends(
             ids=clocks.ids,
             utc_s=clocks.utc_s,
         ),
-        export=ExportFilter(plan.exports, ScopeFilter(plan.sends), denials),
+        export=ExportFilter(
+            plan.exports,
+            ScopeFilter(plan.sends) if terms is None else terms.export,
+            denials,
+            values=None if terms is None else terms.export,
+            utc_s=clocks.utc_s,
+        ),
         destination=PeerDestination(
             store,
             plan.peer,
@@ -110,10 +121,11 @@ def peer_ends(
             limits=plan.limits,
             utc_s=clocks.utc_s,
         ),
-        accept=ScopeFilter(plan.accepts),
+        accept=ScopeFilter(plan.accepts) if terms is None else terms.accept,
         quota=plan.quota,
         limits=plan.limits,
         denials=denials,
+        terms=terms,
     )
 
 
@@ -134,6 +146,7 @@ class Link:
         tap: Tap | None = None,
     ) -> None:
         self._peer = ends.peer
+        self._agreement = "" if ends.terms is None else ends.terms.title
         self._limits = ends.limits
         self._channel = channel
         self._clocks = clocks
@@ -153,6 +166,7 @@ class Link:
             monotonic_s=clocks.monotonic_s,
             utc_ms=lambda: round(clocks.utc_s() * 1000),
             streams=clocks.streams,
+            pacer=None if ends.terms is None else ends.terms.pacer,
         )
         self._import = ImportPump(
             ends.destination,
@@ -162,6 +176,7 @@ class Link:
             ends.denials,
             self._send,
             monotonic_s=clocks.monotonic_s,
+            values=None if ends.terms is None else ends.terms.accept,
         )
 
     async def run(self) -> None:
@@ -205,8 +220,9 @@ class Link:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            task.result()
+        for task in tasks:  # not `done`: a set has another order in each process
+            if task in done:
+                task.result()
         raise LinkLost("the link stopped by itself")
 
     async def _read(self) -> None:
@@ -317,6 +333,7 @@ class Link:
             through_sent=exporter.through,
             denied=dict(self.denials.counts),
             newest_denials=tuple(self.denials.newest),
+            agreement=self._agreement,
         )
         if importer is None:
             return status

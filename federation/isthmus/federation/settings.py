@@ -52,6 +52,10 @@ class PeerSettings(_Strict):
     accepts: tuple[str, ...] = SITE_TO_TIER
     sends: tuple[str, ...] = TIER_TO_SITE
     quota: QuotaSettings = QuotaSettings()
+    agreement: Path | None = Field(
+        None, description="export agreement that both operators signed; it narrows the scopes"
+    )
+    region: str = Field("", description="where the peer keeps what it gets, for agreements")
 
     @field_validator("name")
     @classmethod
@@ -78,6 +82,10 @@ class _Process(_Strict):
     revocations: Path | None = Field(
         None, description="list of what is revoked, read when it changes"
     )
+    partners_need_agreement: bool = Field(
+        False, description="refuse peers of other operators without a signed agreement"
+    )
+    region: str = Field("", description="where our own store is, for agreements")
     limits: LinkLimits = LinkLimits()
     store: EtcdSettings | None = Field(None, description="of our own store, for the main program")
     status_file: Path | None = None

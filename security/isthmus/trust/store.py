@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from isthmus.identity import AUTHORITY_ROTATION, LeafRequest, Stage, TrustDomain, stage
+from isthmus.identity.spiffe import SCHEME
 from isthmus.trust import ca, files, workload
 from isthmus.trust.errors import FileRefused, IssueRefused
 from isthmus.trust.names import UNREADABLE, uris_of, validity_of
@@ -193,6 +194,18 @@ def enroll(
     ``wanted``.
     """
     return AuthorityStore(directory, trust_domain).enroll(wanted, now_s=now_s)
+
+
+def existing_root(directory: Path) -> ca.Authority:
+    """The root in an authorities directory as it is: for signing what both operators agreed on. Nothing is created;
+    raises FileRefused.
+    """
+    certificate, key = _read(directory / ROOT)
+    uris = uris_of(certificate)
+    if len(uris) != 1:
+        raise FileRefused(directory, "its root names no trust domain", "give the right directory")
+    name = uris[0].removeprefix(SCHEME)
+    return ca.Authority(TrustDomain(name), "", certificate, key)
 
 
 def _still_good(
