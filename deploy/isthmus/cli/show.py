@@ -27,6 +27,8 @@ _COLOURS = {
     "pending": "yellow",
     "degraded": "yellow",
     "silent": "yellow",
+    "cut-off": "yellow",
+    "dead": "red",
     "warning": "yellow",
     "held": "yellow",
     "holding": "yellow",

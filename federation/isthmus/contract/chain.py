@@ -144,6 +144,8 @@ class Segment(Body):
     affinity: tuple[tuple[Name, Name], ...] = ()
     anti_affinity: tuple[tuple[Name, Name], ...] = ()
     epoch: int = Field(default=0, ge=0)
+    trail: tuple[Name, ...] = ()
+    """Opaque marks of the tiers that passed it on: one that finds its own refuses, so no segment goes round."""
 
 
 class SegmentIntent(Body):
@@ -159,6 +161,9 @@ class WirePeer(Body):
     vni: int = Field(ge=1, lt=2**24)
     address: str
     udp_port: int = Field(default=4789, ge=1, le=65535)
+    heard_at: float = 0.0
+    """Upwards only: when packets last came over the wire, UTC seconds of this end's clock; 0: none was seen. It
+    vouches for a site whose own link is silent."""
 
 
 class ChainRecord(Body):

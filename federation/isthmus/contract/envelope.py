@@ -58,8 +58,15 @@ class Envelope(BaseModel, Generic[B]):
         return max(0.0, now - self.as_of)
 
     def expired(self, now: float) -> bool:
-        """True when the fact is older than its time to live: its reader must say "unknown" (G12)."""
-        return self.ttl_s > 0 and self.age_s(now) > self.ttl_s
+        """True when the fact is older than its time to live: its reader must say "unknown" (G12). So is one from
+        further in the future than clocks may differ: it has no known age, and would be believed until its writer's
+        clock is put right (found by simulation, docs/bugs-found.md)."""
+        ahead_s = self.as_of - now
+        return self.ttl_s > 0 and (self.age_s(now) > self.ttl_s or ahead_s > SKEW_S)
+
+
+SKEW_S = 60.0
+"""Two clocks may differ by so much (attack 17), no more: as for certificates."""
 
 
 class Stamp(BaseModel):

@@ -54,6 +54,7 @@ from isthmus.contract.families_site import (
     STATUS,
     SWITCH_STATS,
     VNF_STATS,
+    WIRE_HEARD,
 )
 from isthmus.contract.family import Family, Tier
 
@@ -76,6 +77,7 @@ SITE_FAMILIES: tuple[Family, ...] = (
     STATE,
     VNF_STATS,
     SWITCH_STATS,
+    WIRE_HEARD,
     CORDS,
     ENDPOINTS,
     STATUS,
@@ -191,4 +193,5 @@ __all__ = [
     "STATUS",
     "SWITCH_STATS",
     "VNF_STATS",
+    "WIRE_HEARD",
 ]

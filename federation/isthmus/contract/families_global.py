@@ -21,16 +21,35 @@ G_INTENTS = Family(
     _G,
     "intents/{tenant}/{chain}",
     "intake",
-    ("placer", "wiring", "reporter", "janitor", "api"),
+    ("placer", "wiring", "reporter", "representative", "janitor", "api"),
     world.Intent,
     "requests the global tier admitted",
+)
+G_SEGMENTS = Family(
+    "segments",
+    _G,
+    "segments/{tenant}/{chain}",
+    "intake",
+    ("placer", "wiring", "reporter", "representative", "janitor", "api"),
+    world.CarriedSegment,
+    "segments that a peer asked for and this tier carries at its own sites",
+)
+G_CONFIRMATIONS = Family(
+    "confirmations",
+    _G,
+    "confirmations/{peer}",
+    "api",
+    ("intake", "janitor", "api"),
+    chain.Confirmation,
+    "an operator's word that a peer's deletions take effect for a while (attack 19)",
+    retention="janitor",
 )
 G_PLACEMENTS = Family(
     "placements",
     _G,
     "placements/{tenant}/{chain}",
     "placer",
-    ("wiring", "reporter", "api"),
+    ("wiring", "reporter", "representative", "api"),
     world.Placement,
     "where chains go; also the reservation of what they use",
 )
@@ -39,7 +58,7 @@ G_WIRES = Family(
     _G,
     "wires/{wire}",
     "wiring",
-    ("reporter", "api"),
+    ("intake", "reporter", "representative", "region.{any}", "api"),
     world.Wire,
     "wires between sites and the addresses of their ends",
 )
@@ -57,7 +76,16 @@ G_SITES = Family(
     _G,
     "sites/{site}",
     "operator",
-    ("intake", "placer", "wiring", "reporter", "region.{any}", "gateway", "api"),
+    (
+        "intake",
+        "placer",
+        "wiring",
+        "reporter",
+        "representative",
+        "region.{any}",
+        "gateway",
+        "api",
+    ),
     world.SiteSpec,
     "registered sites",
 )
@@ -95,9 +123,9 @@ G_REMOTE = Family(
     _G,
     "remote/{site}/",
     "gateway",
-    ("intake", "placer", "wiring", "reporter", "region.{any}", "api"),
+    ("intake", "placer", "wiring", "reporter", "representative", "region.{any}", "api"),
     None,
-    "read-only cache of what a site exports",
+    "read-only cache of what a site exports, or of what a peer asks of this tier",
 )
 G_LIVENESS = Family(
     "liveness",
@@ -122,9 +150,39 @@ G_STATUS = Family(
     _G,
     "status/{tenant}/{chain}",
     "reporter",
-    ("api",),
+    ("representative", "api"),
     chain.ChainStatus,
     "periodic report of a chain over all its sites (R43)",
+)
+G_SITE_SUMMARY = Family(
+    "site-summary",
+    _G,
+    "summary/site",
+    "representative",
+    ("gateway", "api"),
+    instance.SiteSummary,
+    "totals and headroom of all sites of this tier, as if they were one",
+    crosses="up",
+)
+G_PEER_CHAINS = Family(
+    "peer-chains",
+    _G,
+    "summary/peers/{peer}/chains/{tenant}/{chain}",
+    "representative",
+    ("gateway", "api"),
+    chain.ChainStatus,
+    "status of the segments that a peer asked for, without the sites' names",
+    crosses="up, to that peer only",
+)
+G_PEER_WIRES = Family(
+    "peer-wires",
+    _G,
+    "summary/peers/{peer}/wires/{wire}",
+    "representative",
+    ("gateway", "api"),
+    chain.WirePeer,
+    "where a peer's wires end at this tier's sites",
+    crosses="up, to that peer only",
 )
 G_LEASES = Family(
     "leases",
@@ -151,7 +209,7 @@ G_EXPLAIN = Family(
     _G,
     "explain/{component}/{tenant}/{chain}",
     "{component}",
-    ("reporter", "janitor", "api"),
+    ("reporter", "representative", "janitor", "api"),
     chain.Explanation,
     "why a decision fell as it did",
     retention="janitor",

@@ -180,6 +180,15 @@ SWITCH_STATS = Family(
     instance.InstanceStats,
     "counters of the vSwitch",
 )
+WIRE_HEARD = Family(
+    "heard",
+    _S,
+    "heard/{host}/{wire}",
+    "statistics.{host}",
+    ("summarizer", "api"),
+    instance.WireHeard,
+    "when packets last came over a wire",
+)
 CORDS = Family(
     "cords",
     _S,
@@ -194,7 +203,7 @@ ENDPOINTS = Family(
     _S,
     "endpoints/{host}/{wire}",
     "chaining.{host}",
-    ("summarizer", "api"),
+    ("summarizer", "statistics.{host}", "api"),
     instance.WireEndpoint,
     "where a wire ends on this site",
 )

@@ -17,9 +17,16 @@ def instance_id(tenant: str, chain: str, function: str) -> str:
     return "i-" + _digest("instance", tenant, chain, function)
 
 
-def wire_id(tenant: str, chain: str, epoch: int, index: int) -> str:
-    """The opaque id of a chain's ``index``-th wire under ``epoch``: a new placement never reuses an old wire."""
-    return "w-" + _digest("wire", tenant, chain, str(epoch), str(index))
+def wire_id(tenant: str, chain: str, epoch: int, index: int, scope: str = "") -> str:
+    """The opaque id of a chain's ``index``-th wire under ``epoch``: a new placement never reuses an old wire. ``scope``
+    is the tier that carries the chain for another: both count epochs of their own."""
+    return "w-" + _digest("wire", tenant, chain, str(epoch), str(index), *filter(None, (scope,)))
+
+
+def tier_mark(tier: str, tenant: str, chain: str) -> str:
+    """The opaque mark that ``tier`` leaves on a segment it passes on; another chain's is another, so none can be
+    gathered into a map of tiers."""
+    return "t-" + _digest("tier", tier, tenant, chain)
 
 
 def local_wire_id(tenant: str, chain: str, hop: int) -> str:

@@ -145,7 +145,9 @@ class ChainCords(Body):
 
 
 class WireEndpoint(Body):
-    """Where a wire ends at this site: goes up to the tier that asked for it, without the host's name."""
+    """Where a wire ends at this site: goes up to the tier that asked for it, without the host's name. ``far_address``,
+    where its other end was last said to be, stays here: a chain that goes on must not lose its wires because the tier
+    above does not tell them any more (attack 19)."""
 
     wire: Name
     vni: int
@@ -154,6 +156,16 @@ class WireEndpoint(Body):
     tenant: Name
     chain: Name
     source: Name = "global"
+    far_address: str = ""
+
+
+class WireHeard(Body):
+    """Packets that came over a wire from its far end; written while they come, every few seconds."""
+
+    wire: Name
+    rx_packets: int = Field(ge=0)
+    heard_at: float
+    """UTC seconds of this host's clock."""
 
 
 class SiteSummary(Body):
@@ -175,6 +187,10 @@ class SiteSummary(Body):
     price_milli: int = 1000
     fence: Literal["kernel", "none"] = "none"
     told: dict[str, Told] = Field(default_factory=dict)
+    sites: int = 0
+    """Of a tier that stands for its sites: how many are in these totals; a site itself says 0."""
+    sites_unknown: int = 0
+    """How many are left out, because what they said last is too old to be believed (G12)."""
 
 
 class OperationalEvent(Body):

@@ -17,6 +17,13 @@ class Intent(Body):
     request_revision: int = 0
 
 
+class CarriedSegment(Body):
+    """A segment that a peer asked for and this tier's intake admitted: carried at the tier's own sites, as a site does."""
+
+    segment: Segment
+    source: Name
+
+
 class SiteSpec(Body):
     """A site as the operator registered it. Prices are thousandths of a unit per core."""
 
@@ -29,6 +36,8 @@ class SiteSpec(Body):
     longitude: float = 0.0
     price_milli: int = Field(default=1000, ge=0)
     attachments: tuple[Name, ...] = ()
+    relation: Literal["below", "beside"] = "below"
+    """``beside``: another carrier's tier. What a peer asks of us is never passed on to one, nor told as ours."""
 
 
 class LinkSpec(Body):
@@ -79,10 +88,14 @@ class Placement(Body):
     cost_milli: int = 0
     intent_revision: int = 0
     decided_by: str = ""
+    source: Name = "local"
+    source_epoch: int = 0
+    """Of a peer's segment: who asked, and under which of its epochs."""
 
 
 class Wire(Body):
-    """A wire with its VXLAN network identifier; the ends are filled in as the sites report them."""
+    """A wire with its VXLAN network identifier; the ends are filled in as the sites report them. One with a ``source``
+    is a peer's that ends here: ``right_site`` is that peer, the number is the peer's."""
 
     wire: Name
     vni: int = Field(ge=1, lt=2**24)
@@ -93,6 +106,7 @@ class Wire(Body):
     left_address: str = ""
     right_address: str = ""
     udp_port: int = 4789
+    source: Name = "local"
 
 
 class VniClaim(Body):
@@ -102,11 +116,15 @@ class VniClaim(Body):
 
 
 class SiteLiveness(Body):
-    """What the region's watcher makes of a site: the age of its summary decides."""
+    """What the region's watcher makes of a site: the age of its summary, and what neighbours hear of it.
+
+    ``cut-off``: its link is silent, but a neighbour still gets packets from it. ``dead``: all neighbours that heard it
+    until then hear nothing more. ``silent``: there is nobody to ask."""
 
     site: Name
-    state: Literal["alive", "silent", "unknown"]
+    state: Literal["alive", "silent", "cut-off", "dead", "unknown"]
     age_s: float = 0.0
+    reason: str = ""
 
 
 class RegionSummary(Body):

@@ -5,14 +5,16 @@ Never an actor per site: a region of about 25 sites is one component, and what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-from isthmus.contract.families import G_LIVENESS, G_REGIONS, G_REMOTE, G_SITES
+from isthmus.contract import Envelope
+from isthmus.contract.chain import WirePeer
+from isthmus.contract.families import G_LIVENESS, G_REGIONS, G_REMOTE, G_SITES, G_WIRES
 from isthmus.contract.instance import SiteSummary
-from isthmus.contract.scopes import site_summary_key
+from isthmus.contract.scopes import site_summary_key, site_wire_prefix
 from isthmus.contract.world import RegionSummary, SiteLiveness
+from isthmus.global_tier.silence import Voucher, verdict
 from isthmus.microcontroller import Context, Traits
 
 ITEM = "*region"
@@ -35,8 +37,9 @@ class Region:
 
     @property
     def watches(self) -> Sequence[str]:
-        """Sites, their summaries, and its own verdicts."""
-        return (G_SITES.prefix(), G_REMOTE.prefix(), G_LIVENESS.prefix(region=self.region))
+        """Sites, their summaries, the wires between them, and its own verdicts."""
+        own = G_LIVENESS.prefix(region=self.region)
+        return (G_SITES.prefix(), G_REMOTE.prefix(), G_WIRES.prefix(), own)
 
     def items_for(self, key: str) -> Iterable[str]:
         """Everything is looked at together."""
@@ -44,11 +47,10 @@ class Region:
         if G_SITES.parse(key) is not None or (
             remote is not None and remote["rest"] == "summary/site"
         ):
-            yield ITEM
+            yield ITEM  # what neighbours tell is looked at once a period
 
     async def reconcile(self, item: str, context: Context) -> float | None:
         """Judge the region's sites and sum them up."""
-        now = context.now()
         alive, cpu, memory, count = 0, 0, 0, 0
         for known in context.state.items(G_SITES):
             if known.envelope.body.region != self.region:
@@ -56,23 +58,12 @@ class Region:
             count += 1
             site = known.variables["site"]
             envelope = context.state.envelope(site_summary_key(site), SiteSummary)
-            state: Literal["alive", "silent", "unknown"] = "unknown"
-            age_s = 0.0
-            if envelope is not None:
-                age_s = envelope.age_s(now)
-                state = "silent" if envelope.expired(now) else "alive"
-                if state == "alive":
-                    alive += 1
-                    cpu += envelope.body.cpu_milli_free
-                    memory += envelope.body.memory_mib_free
-            key = G_LIVENESS.key(region=self.region, site=site)
-            before = context.state.body(key, SiteLiveness)
-            # The age is written only when the verdict changes: an age in a key is old when it is read.
-            if before is None or before.state != state:
-                body = SiteLiveness(site=site, state=state, age_s=round(age_s, 1))
-                await context.writer.put(key, body)
-                severity: Literal["info", "warning"] = "info" if state == "alive" else "warning"
-                await context.event("site-" + state, site, f"last word {age_s:.0f} s ago", severity)
+            liveness = self._judged(site, envelope, context)
+            if envelope is not None and liveness.state == "alive":
+                alive += 1
+                cpu += envelope.body.cpu_milli_free
+                memory += envelope.body.memory_mib_free
+            await self._tell(liveness, context)
         await context.writer.put(
             G_REGIONS.key(region=self.region),
             RegionSummary(
@@ -86,3 +77,47 @@ class Region:
             ),
         )
         return self.period_s
+
+    def _judged(
+        self, site: str, envelope: Envelope[SiteSummary] | None, context: Context
+    ) -> SiteLiveness:
+        now = context.now()
+        if envelope is None:
+            return SiteLiveness(site=site, state="unknown", reason="it was never heard of")
+        age_s = round(envelope.age_s(now), 1)
+        if not envelope.expired(now):
+            return SiteLiveness(site=site, state="alive", age_s=age_s)
+        state, reason = verdict(envelope.as_of, self._vouchers(site, context), now)
+        return SiteLiveness(site=site, state=state, age_s=age_s, reason=reason)
+
+    @staticmethod
+    def _vouchers(site: str, context: Context) -> Iterator[Voucher]:
+        """What neighbours that are heard of tell about their wires from ``site``."""
+        for known in context.state.items(G_WIRES):
+            wire = known.envelope.body
+            ends = (wire.left_site, wire.right_site)
+            if site not in ends or ends[0] == ends[1]:
+                continue
+            neighbour = ends[1] if ends[0] == site else ends[0]
+            summary = context.state.envelope(site_summary_key(neighbour), SiteSummary)
+            if summary is None or summary.expired(context.now()):
+                continue
+            key = f"{site_wire_prefix(neighbour)}{wire.wire}"
+            end = context.state.body(key, WirePeer)
+            if end is not None:
+                yield Voucher(neighbour, wire.wire, end.heard_at)
+
+    async def _tell(self, liveness: SiteLiveness, context: Context) -> None:
+        """Only a change of the verdict is written: an age in a key is old when it is read."""
+        key = G_LIVENESS.key(region=self.region, site=liveness.site)
+        before = context.state.body(key, SiteLiveness)
+        if before is not None and before.state == liveness.state:
+            return
+        await context.writer.put(key, liveness)
+        text = f"last word {liveness.age_s:.0f} s ago"
+        await context.event(
+            f"site-{liveness.state}",
+            liveness.site,
+            f"{text}; {liveness.reason}" if liveness.reason else text,
+            "info" if liveness.state == "alive" else "warning",
+        )

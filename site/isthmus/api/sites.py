@@ -86,8 +86,12 @@ def _row(
             reason = f"last summary is {age:.0f} s old, believed for {ttl:.0f} s"
         else:
             state, reason = "alive", _held(summary, now)
-    if liveness is not None and not liveness.envelope.expired(now) and state == "alive":
-        state = liveness.body.state
+    if liveness is not None and summary is not None and not liveness.envelope.expired(now):
+        if state == "alive":
+            state = liveness.body.state
+        elif liveness.body.state not in ("alive", "unknown"):
+            # The word of the neighbours: on another way than the link that is silent.
+            state, reason = liveness.body.state, f"{reason}; {liveness.body.reason}".rstrip("; ")
     return SiteRow(
         site=site,
         state=state,

@@ -23,6 +23,7 @@ from isthmus.contract.families import (
     SITE_SUMMARY,
     SPECS,
     STATUS,
+    WIRE_HEARD,
 )
 from isthmus.contract.figures import Told
 from isthmus.contract.instance import HostInventory, SiteSummary
@@ -51,7 +52,7 @@ class Summarizer:
     def watches(self) -> Sequence[str]:
         """What it sums up, and its own summaries for peers."""
         families = (
-            SPECS, PLANS, INVENTORY, ENDPOINTS, STATUS, CATALOG, EXPLAIN,
+            SPECS, PLANS, INVENTORY, ENDPOINTS, STATUS, CATALOG, EXPLAIN, WIRE_HEARD,
         )  # fmt: skip
         peers = PEER_CHAINS.prefix()
         return (*(family.prefix() for family in families), peers)
@@ -61,7 +62,7 @@ class Summarizer:
         values = STATUS.parse(key) or PEER_CHAINS.parse(key)
         if values is not None:
             yield chain_item(values["tenant"], values["chain"])
-        elif ENDPOINTS.parse(key) is not None or PEER_WIRES.parse(key) is not None:
+        elif any(family.parse(key) is not None for family in (ENDPOINTS, PEER_WIRES, WIRE_HEARD)):
             yield WIRES
         elif any(family.parse(key) is not None for family in (INVENTORY, PLANS, CATALOG, SPECS)):
             yield SITE
@@ -183,6 +184,10 @@ class Summarizer:
 
     async def _wires(self, context: Context) -> None:
         wanted = set()
+        heard = {
+            known.variables["wire"]: known.envelope.body.heard_at
+            for known in context.state.items(WIRE_HEARD)
+        }
         for known in context.state.items(ENDPOINTS):
             end = known.envelope.body
             if end.source == LOCAL:
@@ -191,7 +196,13 @@ class Summarizer:
             wanted.add(key)
             await context.writer.put(
                 key,
-                WirePeer(wire=end.wire, vni=end.vni, address=end.address, udp_port=end.udp_port),
+                WirePeer(
+                    wire=end.wire,
+                    vni=end.vni,
+                    address=end.address,
+                    udp_port=end.udp_port,
+                    heard_at=heard.get(end.wire, 0.0),
+                ),
             )
         for known in list(context.state.items(PEER_WIRES)):
             if known.key not in wanted:

@@ -15,7 +15,7 @@ from isthmus.vswitch.errors import (
     VSwitchError,
 )
 from isthmus.vswitch.gate import Gate, GateState
-from isthmus.vswitch.model import Cord, GateSpec, Panel, Split, WireSpec
+from isthmus.vswitch.model import Cord, GateSpec, Panel, Split, WireSpec, wire_device
 from isthmus.vswitch.naming import MARK, device_name
 from isthmus.vswitch.observed import Counters
 from isthmus.vswitch.panel import CordState, PatchPanel, Report, WireState
@@ -44,4 +44,5 @@ __all__ = [
     "WireSpec",
     "WireState",
     "device_name",
+    "wire_device",
 ]

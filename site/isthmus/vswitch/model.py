@@ -83,7 +83,12 @@ class WireSpec:
     @property
     def device(self) -> str:
         """The name of the tunnel device on this node."""
-        return device_name("x", self.wire_id)
+        return wire_device(self.wire_id)
+
+
+def wire_device(wire_id: str) -> str:
+    """The name of a wire's tunnel device, on whichever node."""
+    return device_name("x", wire_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import json
 import time
 from typing import Any
 
+import pytest
 from tests.chaos.two_tiers.kit import MILAN, PARIS, SITES, Watched, World, specs_of
 from tests.support import eventually
 
@@ -91,6 +92,29 @@ async def test_a_link_that_loses_everything_is_given_up_and_comes_back(two: Worl
         two.measured("lossy link healed: a chain given meanwhile runs", time.monotonic() - began)
         await two.converged(MILAN)
     assert watched.deleted == []
+
+
+@pytest.mark.slow
+async def test_neighbours_tell_a_site_that_is_cut_off_from_a_dead_one(two: World) -> None:
+    """Why: chains of a dead site have to move, those of a site that is only cut off must not; its own link tells
+    neither. The data path does, as long as packets come."""
+
+    async def judged(state: str) -> None:
+        async def told() -> bool:
+            rows = (await two.stage.api().get("/v1/sites")).json()["sites"]
+            return any((row["site"], row["state"]) == (MILAN, state) for row in rows)
+
+        await eventually(told, f"milan is said to be {state}", timeout_s=60)
+
+    address = two.lab.addresses.customer("paris-a")
+    async with two.stage.serving("paris-a", (8080,)), two.stage.probing("milan-a", address):
+        await two.toxics.cut(LINK)
+        await judged("cut-off")
+        await two.away("wan.relay")  # what stands for the fibre: now no packet passes either
+        await judged("dead")
+        await two.lab.supervisor.restart("wan.relay")
+        await two.toxics.heal(LINK)
+        await judged("alive")
 
 
 async def test_resets_under_changes_lose_nothing_and_double_nothing(two: World) -> None:
