@@ -191,7 +191,10 @@ def _bounds(family: Family) -> Iterator[tuple[str, str]]:
     if family.retention == "janitor" and "janitor" not in family.readers:
         yield "retention", "the janitor cannot see what it is to remove; make it a reader"
     if family.crosses != "no" and not crosses(family):
-        yield "crosses", f"crosses {family.crosses!r}: a site's go 'up', a global tier's 'down'"
+        yield (
+            "crosses",
+            f"crosses {family.crosses!r}: a site's go 'up', a global tier's 'down' or 'up'",
+        )
 
 
 def _doubled(table: Iterable[Family]) -> Iterator[tuple[str, str, str]]:

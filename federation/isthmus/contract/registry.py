@@ -17,7 +17,7 @@ from isthmus.contract.errors import KeyUnknown, ValueRefused
 from isthmus.contract.families import FAMILIES
 from isthmus.contract.family import Family, Tier, find
 from isthmus.contract.pointer import Pointer
-from isthmus.contract.scopes import crossing
+from isthmus.contract.scopes import DOWN, UP, crossing
 from isthmus.policy.errors import KeyRefused
 from isthmus.policy.keys import check_key
 
@@ -40,7 +40,11 @@ NOTE = "meta."
 _SMALLEST_LIMIT_BYTES = min(
     family.limit_bytes for families in FAMILIES.values() for family in families
 )
-_OTHER = {Tier.SITE: Tier.GLOBAL, Tier.GLOBAL: Tier.SITE}
+_SENDERS = {
+    Tier.SITE: ((Tier.GLOBAL, DOWN),),
+    Tier.GLOBAL: ((Tier.SITE, UP), (Tier.GLOBAL, DOWN)),
+}
+"""Whose families arrive below ``remote/<peer>/``: a tier hears its sites, and a peer that asks it as if it were one."""
 
 
 def family_at(tier: Tier, key: str) -> Family:
@@ -55,7 +59,9 @@ def family_at(tier: Tier, key: str) -> Family:
     family, values = find(FAMILIES[tier], key)
     if not family.tail:
         return family
-    sender = crossing(_OTHER[tier], values["rest"])
+    rest = values["rest"]
+    heard = (crossing(source, rest, way) for source, way in _SENDERS[tier])
+    sender = next((family for family in heard if family is not None), None)
     if sender is None:
         raise KeyUnknown(f"{key[:200]!r}: nothing crosses as {values['rest'][:100]!r}")
     return sender

@@ -19,7 +19,9 @@ from isthmus.policy.keys import ROOT, check_segment
 
 ADDRESSEES = ("peer", "site")
 """Variables that name the store a fact is meant for."""
-_DIRECTION = {Tier.SITE: "up", Tier.GLOBAL: "down"}
+UP, DOWN = "up", "down"
+_DIRECTIONS = {Tier.SITE: (UP,), Tier.GLOBAL: (DOWN, UP)}
+"""A tier speaks down to its sites, and up (or sideways) to a peer for which it stands as a site does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,12 @@ class ExportRoot:
 
 def crosses(family: Family) -> bool:
     """Does the family leave the stores of its tier?"""
-    return family.crosses.partition(",")[0] == _DIRECTION[family.tier]
+    return direction(family) in _DIRECTIONS[family.tier]
+
+
+def direction(family: Family) -> str:
+    """``up``, ``down``, or what the table says instead."""
+    return family.crosses.partition(",")[0]
 
 
 def relative_pattern(family: Family) -> str:
@@ -42,10 +49,11 @@ def relative_pattern(family: Family) -> str:
     return head + rest
 
 
-def exports(families: Iterable[Family], peer: str) -> tuple[ExportRoot, ...]:
-    """What a store with these ``families`` sends to ``peer``, in the order of the table, each root once."""
+def exports(families: Iterable[Family], peer: str, way: str = "") -> tuple[ExportRoot, ...]:
+    """What a store with these ``families`` sends to ``peer``, in the order of the table, each root once; ``way`` leaves
+    only what goes up, or down."""
     roots: dict[ExportRoot, None] = {}
-    for family in filter(crosses, families):
+    for family in _crossing(families, way):
         head, rest = _addressed(family)
         if head + rest == family.pattern:  # for everybody: exactly this family
             open_end = _closed_part(family.pattern)
@@ -57,16 +65,20 @@ def exports(families: Iterable[Family], peer: str) -> tuple[ExportRoot, ...]:
     return tuple(roots)
 
 
-def accepted(families: Iterable[Family]) -> tuple[str, ...]:
+def accepted(families: Iterable[Family], way: str = "") -> tuple[str, ...]:
     """Relative keys and prefixes that the other side takes from a store with these ``families``."""
-    found = {_closed_part(relative_pattern(family)): None for family in filter(crosses, families)}
+    found = {_closed_part(relative_pattern(family)): None for family in _crossing(families, way)}
     return tuple(found)
 
 
-def crossing(source: Tier, relative: str) -> Family | None:
+def _crossing(families: Iterable[Family], way: str) -> Iterable[Family]:
+    return (one for one in families if crosses(one) and way in ("", direction(one)))
+
+
+def crossing(source: Tier, relative: str, way: str = "") -> Family | None:
     """The family that travels from a store of ``source`` as ``relative``, None when nothing does."""
     given = relative.split("/")
-    for family in filter(crosses, FAMILIES[source]):
+    for family in _crossing(FAMILIES[source], way):
         wanted = relative_pattern(family).split("/")
         if len(wanted) == len(given) and all(
             want == got or want.startswith("{") for want, got in zip(wanted, given, strict=True)
@@ -99,13 +111,19 @@ def site_exports(peer: str) -> tuple[ExportRoot, ...]:
 def tier_exports(site: str) -> tuple[ExportRoot, ...]:
     """What the global tier sends to ``site``."""
     check_segment(site)
-    return exports(FAMILIES[Tier.GLOBAL], site)
+    return exports(FAMILIES[Tier.GLOBAL], site, DOWN)
+
+
+def representative_exports(peer: str) -> tuple[ExportRoot, ...]:
+    """What a tier that stands for its sites sends to ``peer`` above or beside it: the roots of a site."""
+    check_segment(peer)
+    return exports(FAMILIES[Tier.GLOBAL], peer, UP)
 
 
 SITE_TO_TIER: tuple[str, ...] = accepted(FAMILIES[Tier.SITE])
 """Relative keys and prefixes that a tier accepts from a site."""
 
-TIER_TO_SITE: tuple[str, ...] = accepted(FAMILIES[Tier.GLOBAL])
+TIER_TO_SITE: tuple[str, ...] = accepted(FAMILIES[Tier.GLOBAL], DOWN)
 """Relative keys and prefixes that a site accepts from its tier."""
 
 

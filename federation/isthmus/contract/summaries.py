@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from isthmus.contract.families_global import G_REMOTE, G_SITE_SUMMARY
 from isthmus.contract.families_site import EXPLAIN, INVENTORY, PLANS, SITE_SUMMARY, SPECS
 from isthmus.contract.family import Family
 from isthmus.contract.figures import Kind, SummaryRule
@@ -80,7 +81,21 @@ SUMMARIES: tuple[Summarized, ...] = (
     ),
 )
 
+TIER_SUMMARIES: tuple[Summarized, ...] = tuple(
+    Summarized(
+        G_SITE_SUMMARY,
+        one.field,
+        (G_REMOTE,),
+        "what a site told, with its bound",
+        one.rule,
+        one.unit,
+    )
+    for one in SUMMARIES
+)
+"""Of a tier that stands for its sites: the same rules over what they told. Bounds add up, each level adds its own band;
+the price is the mean of the sites' prices by their cores."""
+
 
 def rules_of(family: Family) -> dict[str, Summarized]:
     """The summaries in the body of ``family`` by their field; empty when it holds none."""
-    return {one.field: one for one in SUMMARIES if one.family is family}
+    return {one.field: one for one in (*SUMMARIES, *TIER_SUMMARIES) if one.family is family}

@@ -18,7 +18,7 @@ class Intent(Body):
 
 
 class CarriedSegment(Body):
-    """A segment that a peer asked for and this tier's intake admitted: carried at the tier's own sites, as a site does."""
+    """A segment that a peer asked for and this tier admitted: carried at its own sites, as a site does."""
 
     segment: Segment
     source: Name

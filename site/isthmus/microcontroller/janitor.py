@@ -18,6 +18,7 @@ from isthmus.contract.families import (
     EXPLAIN,
     G_INTENTS,
     G_REQUESTS,
+    G_SEGMENTS,
     REQUESTS,
     SPECS,
 )
@@ -29,7 +30,7 @@ EXPLANATIONS = "*explanations"
 WORDS = "*confirmations"
 CHAINS: dict[Tier, tuple[Family, ...]] = {
     Tier.SITE: (REQUESTS, SPECS),
-    Tier.GLOBAL: (G_REQUESTS, G_INTENTS),
+    Tier.GLOBAL: (G_REQUESTS, G_INTENTS, G_SEGMENTS),
 }
 """Where a chain that is known has a key."""
 
@@ -51,8 +52,7 @@ class Janitor:
     def watches(self) -> Sequence[str]:
         """All that it retains, and the chains there are. The families of both tiers have the same patterns."""
         chains = (family.prefix() for family in CHAINS[self.tier])
-        words = (CONFIRMATIONS.prefix(),) if self.tier is Tier.SITE else ()
-        return (EVENTS.prefix(), EXPLAIN.prefix(), *words, *chains)
+        return (EVENTS.prefix(), EXPLAIN.prefix(), CONFIRMATIONS.prefix(), *chains)
 
     def items_for(self, key: str) -> Iterable[str]:
         """Only the period counts."""
