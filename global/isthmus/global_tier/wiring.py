@@ -163,6 +163,8 @@ class Wiring:
             for site in (wire.left_site, wire.right_site):
                 await context.writer.delete(G_OUTBOX_WIRES.key(site=site, wire=wire.wire))
             await afailpoint("wiring.far_ends_deleted")
+            if self._still_ends(wire, context):
+                continue
             await context.writer.delete(G_VNIS.key(number=str(wire.vni)))
             await afailpoint("wiring.vni_deleted")
             await context.writer.delete(known.key)
@@ -176,6 +178,15 @@ class Wiring:
                 if self._chain_of(tenant, values["chain"], context) == chain:
                     await context.writer.delete(key)
                     await afailpoint("wiring.segment_deleted")
+
+    def _still_ends(self, wire: Wire, context: Context) -> bool:
+        """A site that is cut off, or whose brake holds the segment, goes on sending under the number: given again, it
+        would carry one tenant's packets into another's chain. So it stays taken until every end is reported gone."""
+        return any(
+            self._address(site, wire.wire, context)
+            for site in (wire.left_site, wire.right_site)
+            if context.state.get(G_SITES, site=site) is not None
+        )
 
     @staticmethod
     def _chain_of(tenant: str, name: str, context: Context) -> str:

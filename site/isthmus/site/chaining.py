@@ -235,10 +235,25 @@ class Chaining:
         wire = next((wire for wire in plan.wires if wire.wire == name), None)
         if wire is None:
             raise NotYet(f"wire {name} has no network identifier")
-        peer = context.state.body(f"{REMOTE.key(peer=record.source)}wires/{name}", WirePeer)
-        if peer is None or not peer.address:
+        far = self._far_address(context, record, wire)
+        if not far:
             raise NotYet(f"wire {name}: its far end is not known yet")
-        return self._add_wire(wanted, wire, peer.address)
+        return self._add_wire(wanted, wire, far)
+
+    def _far_address(self, context: Context, record: ChainRecord, wire: WireRef) -> str:
+        """As the peer says, else as it said last: it takes a far end back only after the segment, so one that is gone
+        while the segment is in force was lost, or is held with it by the brake (attack 19)."""
+        key = f"{REMOTE.key(peer=record.source)}wires/{wire.wire}"
+        peer = context.state.body(key, WirePeer)
+        if peer is not None and peer.address:
+            return peer.address
+        told = context.state.get(ENDPOINTS, host=self.host, wire=wire.wire)
+        same = (
+            told is not None
+            and (told.vni, told.udp_port, told.source) == (wire.vni, wire.udp_port, record.source)
+            and (told.tenant, told.chain) == (record.segment.tenant, record.segment.chain)
+        )
+        return str(told.far_address) if same else ""
 
     def _local_wire(self, context: Context, wire: WireRef, other_host: str, wanted: Wanted) -> str:
         inventory = context.state.get(INVENTORY, host=other_host)
@@ -286,6 +301,7 @@ class Chaining:
                         tenant=tenant,
                         chain=chain,
                         source=record.source,
+                        far_address=self._far_address(context, record, wire),
                     ),
                 )
         for known in list(context.state.items(ENDPOINTS, host=self.host)):

@@ -19,7 +19,7 @@ from tests.simulation.site.world import STAMP, HollowSite
 from tests.support import eventually
 
 from isthmus.contract import seal, unseal
-from isthmus.contract.chain import Confirmation, Segment, SegmentIntent
+from isthmus.contract.chain import Confirmation, Segment, SegmentIntent, WirePeer
 from isthmus.contract.families import CONFIRMATIONS, EVENTS, EXPLAIN, SITE_SUMMARY
 from isthmus.contract.family import Tier
 from isthmus.contract.instance import OperationalEvent, SiteSummary
@@ -27,8 +27,10 @@ from isthmus.contract.roles import Access, role
 from isthmus.kv.memory import MemoryStore
 from isthmus.kv.port import Delete, Operation, Put, Txn
 from isthmus.microcontroller.janitor import Janitor
+from isthmus.vswitch import Panel
 
 NAMES = [f"c{index:02d}" for index in range(10)]
+WIRES = "/isthmus/v1/remote/global/wires/"
 CIRCUITS = ("h1-a", "h1-b", "h2-a", "h2-b")
 WORD = CONFIRMATIONS.key(peer="global")
 
@@ -278,3 +280,88 @@ async def test_a_wish_for_something_else_releases_no_brake(site: HollowSite) -> 
     await replace_all(site, segment("elsewhere"))
     await held(site, *(f"old-{circuit}" for circuit in CIRCUITS))
     assert await record(site, "old-h1-a") is not None
+
+
+# ---- packets
+
+
+def wires(site: HollowSite) -> dict[str, str]:
+    """Every wire to another site that is patched, and where it leads."""
+    return {
+        wire.wire_id: wire.remote_ip for panel in site.panels.values() for wire in panel.panel.wires
+    }
+
+
+async def tell_far_ends(site: HollowSite, name: str, address: str = "10.9.9.9") -> None:
+    """The tier above says where the wires of ``name`` lead."""
+    for number, end in enumerate("lr"):
+        wire = f"w-{name}-{end}"
+        peer = WirePeer(wire=wire, vni=2000 + number, address=address)
+        await site.put(f"{WIRES}{wire}", peer)
+
+
+def wired(name: str, **more: object) -> Segment:
+    """A segment between two wires with numbers of their own."""
+    refs = [{"wire": f"w-{name}-{end}", "vni": 2000 + n} for n, end in enumerate("lr")]
+    return segment(name, wires=refs, **more)
+
+
+async def lead(site: HollowSite, address: str, *names: str) -> None:
+    """Wait until the wires of ``names`` lead to ``address``."""
+    wanted = {f"w-{name}-{end}": address for name in names for end in "lr"}
+    await eventually(lambda: wires(site) == wanted, f"the wires lead to {address}")
+
+
+async def test_a_held_chain_keeps_its_wires(site: HollowSite) -> None:
+    """Why: found in the lab: the tier takes the far ends of the wires back together with the segments. Held without
+    wires, every chain between sites was dead, and the brake was a word."""
+    await ask(site, wired("long"))
+    await tell_far_ends(site, "long")
+    await lead(site, "10.9.9.9", "long")
+    for name in NAMES:
+        await ask(site, segment(name))
+    await admitted(site, *NAMES)
+    await delete(site, "long", *NAMES)
+    for end in "lr":
+        await site.store.delete(f"{WIRES}w-long-{end}")
+    await held(site, "long", *NAMES)
+    await site.kill("chaining.h1")
+    await site.kill("chaining.h2")
+    for panel in site.panels.values():
+        panel.panel = Panel()
+    site.start_component("chaining.h1")
+    site.start_component("chaining.h2")
+    await lead(site, "10.9.9.9", "long")
+    await confirm(site)
+    await gone(site, "long", *NAMES)
+    await eventually(lambda: not wires(site), "confirmed, the wires go, too")
+
+
+async def test_a_far_end_that_moves_is_followed_and_one_that_is_lost_is_kept(
+    site: HollowSite,
+) -> None:
+    """Why: what is remembered must never outweigh what is said."""
+    await ask(site, wired("long"))
+    await tell_far_ends(site, "long")
+    await lead(site, "10.9.9.9", "long")
+    await tell_far_ends(site, "long", "10.8.8.8")
+    await lead(site, "10.8.8.8", "long")
+    for end in "lr":
+        await site.store.delete(f"{WIRES}w-long-{end}")
+    await ask(site, segment("later"))
+    await admitted(site, "later")
+    await lead(site, "10.8.8.8", "long")
+
+
+async def test_a_wire_with_another_number_does_not_lead_where_the_old_one_did(
+    site: HollowSite,
+) -> None:
+    """Why: the number says whose packets they are; to send under a new one to an old address would mix two tenants."""
+    await ask(site, wired("long"))
+    await tell_far_ends(site, "long")
+    await lead(site, "10.9.9.9", "long")
+    for end in "lr":
+        await site.store.delete(f"{WIRES}w-long-{end}")
+    refs = [{"wire": f"w-long-{end}", "vni": 3000 + number} for number, end in enumerate("lr")]
+    await ask(site, segment("long", wires=refs, epoch=2))
+    await eventually(lambda: not wires(site), "a wire with another number waits for its far end")
