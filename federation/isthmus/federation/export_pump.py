@@ -60,6 +60,7 @@ class ExportPump:
         self._compare: pb.Compare | None = None
         self._broken: Exception | None = None
         self._lanes: list[asyncio.Task[None]] = []
+        self._gathers_until_s = 0.0
         self._unproved_since: float | None = None
         self._moved_at_s = 0.0
         self._acked_at_s = 0.0
@@ -218,6 +219,9 @@ class ExportPump:
                 compare, self._compare = self._compare, None
                 await self._repair(compare)
             elif exporter.pending_keys and exporter.has_room:
+                if (wait_s := self._lingers_s()) > 0:
+                    await self._wait(wait_s)
+                    continue
                 self._following = False  # between taking and sending, the digest is ahead
                 taken = self._take()
                 if not taken:
@@ -226,6 +230,7 @@ class ExportPump:
                 changes = [await self._filled(change) for change in taken]
                 await afailpoint("export.batch_taken")
                 await self._send_data(exporter.batch(changes, self._utc_ms()))
+                self._gathers_until_s = self._now_s() + self._limits.linger_s
                 await afailpoint("export.batch_sent")
                 self._moved()
                 if self._unproved_since is None:
@@ -237,6 +242,13 @@ class ExportPump:
                 await self._send(exporter.batch([], self._utc_ms(), proof))
             else:
                 await self._wait(self._until_proof_s())
+
+    def _lingers_s(self) -> float:
+        """Until changes that follow one another have company enough to leave; 0: now."""
+        if self.exporter.pending_keys >= self._limits.batch_items:
+            return 0.0
+        left_s = self._gathers_until_s - self._now_s()
+        return left_s if left_s > SHORTEST_S else 0.0
 
     def _take(self) -> list[Change]:
         """What may go now: by an agreement's rate and intervals, where there are any."""
