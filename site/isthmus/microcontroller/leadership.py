@@ -41,22 +41,23 @@ async def lead(
     lease = await store.grant_lease(settings.ttl_s)
     try:
         while True:
-            epoch = await _try(store, key, lease.lease_id, stamp, surroundings)
-            if epoch:
+            fence = await try_to_lead(store, key, lease.lease_id, stamp, surroundings)
+            if fence is not None:
                 break
             await _until_free(store, key, settings.retry_s)
             if lease.lost:
                 await lease.revoke()
                 lease = await store.grant_lease(settings.ttl_s)
-        yield Fence(key, epoch), lease
+        yield fence, lease
     finally:
         with suppress(StoreError, asyncio.TimeoutError):
             await lease.revoke(timeout_s=1.0)
 
 
-async def _try(
+async def try_to_lead(
     store: KeyValueStore, key: str, lease_id: int, stamp: Stamp, surroundings: Surroundings
-) -> int:
+) -> Fence | None:
+    """Create ``key`` under the lease; None when somebody else has it. One store call: the explorer drives it."""
     value = seal(Leadership(holder=stamp.incarnation), stamp, as_of=surroundings.now())
     result = await store.txn(
         Txn(
@@ -64,7 +65,7 @@ async def _try(
             then=(Put(key, value, lease_id=lease_id),),
         )
     )
-    return result.revision if result.succeeded else 0
+    return Fence(key, result.revision, value) if result.succeeded else None
 
 
 async def _until_free(store: KeyValueStore, key: str, retry_s: float) -> None:

@@ -22,10 +22,23 @@ from isthmus.microcontroller.state import State
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The leader's key and the create revision it had when we won it: the epoch."""
+    """The leader's key and the create revision it had when we won it: the epoch. ``value`` is what we wrote there: a
+    store restored from a backup gives the same revision to the next leader, who writes another (found by exploring)."""
 
     key: str
     epoch: int
+    value: bytes = b""
+
+    def compares(self) -> tuple[Compare, ...]:
+        """What must hold while we lead."""
+        epoch = Compare(self.key, Target.CREATE_REVISION, self.epoch)
+        return (epoch, Compare(self.key, Target.VALUE, self.value)) if self.value else (epoch,)
+
+    def holds(self, leader: Entry | None) -> bool:
+        """The same, of an entry that was read."""
+        if leader is None or leader.create_revision != self.epoch:
+            return False
+        return not self.value or leader.value == self.value
 
 
 @dataclass(slots=True)
@@ -109,7 +122,7 @@ class Writer:
         known = current.mod_revision if current is not None else 0
         compares = [Compare(key, Target.MOD_REVISION, known)]
         if self.fence is not None:
-            compares.append(Compare(self.fence.key, Target.CREATE_REVISION, self.fence.epoch))
+            compares.extend(self.fence.compares())
         await afailpoint("runtime.before_write")
         result = await self.store.txn(Txn(tuple(compares), (operation,)), timeout_s=self.timeout_s)
         await afailpoint("runtime.after_write")
@@ -117,7 +130,7 @@ class Writer:
             return result.revision
         if self.fence is not None:
             leader = await self.store.get(self.fence.key, timeout_s=self.timeout_s)
-            if leader is None or leader.create_revision != self.fence.epoch:
+            if not self.fence.holds(leader):
                 raise NotLeader(f"epoch {self.fence.epoch} of {self.fence.key} is over")
         raise Conflict(f"{key} is not at revision {known} any more", revision=result.revision)
 

@@ -67,7 +67,7 @@ class Exploration:
         head = f"{self.states} states, {self.steps} steps, {self.settled} settled: {reach}"
         if self.ok:
             return head
-        lines = [f"{head}, until this broke:", f"  {self.broken}"]
+        lines = [f"{self.states} states, {self.steps} steps, until this broke:", f"  {self.broken}"]
         lines += [f"  {number:2}. {line}" for number, line in enumerate(self.story, start=1)]
         return "\n".join(lines)
 
@@ -154,4 +154,8 @@ def _settles(found: Exploration, world: World, moves: tuple[str, ...]) -> bool:
 
 
 def _tell(found: Exploration, world: World, moves: tuple[str, ...], error: Broken) -> None:
-    found.broken, found.moves, found.story = str(error), moves, tuple(world.story)
+    story = list(world.story)
+    if len(story) < len(moves):
+        story.append(f"{moves[-1]}: it breaks")
+    found.broken, found.moves, found.story = str(error), moves, tuple(story)
+    found.whole = False

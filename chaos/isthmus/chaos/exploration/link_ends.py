@@ -1,4 +1,4 @@
-"""The two ends of an explored link: the real cores, with the pumps' order of steps and nothing concurrent.
+"""The exporting end of an explored link: the real core, with its pump's order of steps and nothing concurrent.
 
 :class:`ExportEnd` does what :class:`~isthmus.federation.export_pump.ExportPump` does between two awaits as one
 step; :class:`ImportEnd` what :class:`~isthmus.federation.import_pump.ImportPump` does with one frame. Where a pump
@@ -11,31 +11,24 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from isthmus.chaos.exploration.freezing import freeze
+from isthmus.chaos.exploration.link_import import AllPass, ImportEnd
 from isthmus.chaos.exploration.stepped import SteppedStore, at_once
 from isthmus.contract.envelope import Stamp
 from isthmus.contract.scopes import ExportRoot
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.coalescing import Change
-from isthmus.federation.digest import ALL_BUCKETS, DigestMap
+from isthmus.federation.digest import ALL_BUCKETS
 from isthmus.federation.exporter import Exporter
 from isthmus.federation.filters import DenialLog, ExportFilter
-from isthmus.federation.importer import BEATS_BETWEEN_COMPARES, Importer, Work
+from isthmus.federation.importer import Importer
 from isthmus.federation.limits import LinkLimits
 from isthmus.federation.source import HistoryChanged, PeerSource
 from isthmus.kv.errors import Compacted, FutureRevision
 from isthmus.kv.mvcc import MvccStore
 from isthmus.kv.port import Entry, WatchBatch
-from isthmus.policy.scopes import Decision, Verb
 
 ROOT = ExportRoot("/isthmus/v1/outbox/b/", "")
 STAMP = Stamp(origin="a", incarnation="1")
-
-
-class AllPass:
-    """Scopes are not the question here."""
-
-    def check(self, verb: Verb, key: str | bytes) -> str | Decision:
-        return key if isinstance(key, str) else key.decode()
 
 
 @dataclass(slots=True)
@@ -106,6 +99,11 @@ class ExportEnd:
         if not self._next or self._broken:
             return False
         return self._disconnected or self._next < self._mvcc.compacted or self._event() is not None
+
+    @property
+    def heard(self) -> int:
+        """The revision up to which the watch was heard; everything when there is none."""
+        return self._next - 1 if self._next else self._mvcc.revision
 
     def _event(self) -> WatchBatch | None:
         for revision, events in self._mvcc.log_after(self._next - 1):
@@ -332,63 +330,6 @@ class ExportEnd:
             (self._next, self._disconnected, self._broken, self._doubted, self._unproved),
             self.exporter.items_sent == self._sent_before,
         )
-
-
-class ImportEnd:
-    """See the module. ``cursor`` waits to be written down."""
-
-    beats_between_compares = BEATS_BETWEEN_COMPARES
-
-    def __init__(self, factory: Factory, mirror: dict[str, bytes], cursor: pb.Token | None) -> None:
-        known = DigestMap()
-        for key, value in mirror.items():
-            known.put(key, value)
-        token = None
-        if cursor is not None:
-            token = pb.Token()
-            token.CopyFrom(cursor)
-        self.importer = factory.importer(AllPass(), None, LinkLimits(), DenialLog(), known, token)
-        self.cursor: pb.Token | None = None
-        self.must_mark = False
-
-    def resume(self) -> pb.Frame:
-        """Ask for a stream."""
-        return self.importer.resume()
-
-    def receive(self, frame: pb.Frame) -> tuple[list[pb.Frame], list[tuple[str, bytes | None]]]:
-        """Answers and writes of one frame; raises FederationError."""
-        kind = frame.WhichOneof("kind")
-        if kind == "begin":
-            self.importer.begin(frame.begin)
-        elif kind == "batch":
-            return self._stored(self.importer.batch(frame.batch, frame.batch.ByteSize()), frame)
-        elif kind == "end":
-            return self._stored(self.importer.end(frame.end), frame)
-        elif kind == "beat":
-            answer = self.importer.beat(frame.beat)
-            return ([answer] if answer is not None else []), []
-        return [], []
-
-    def _stored(
-        self, work: Work | None, frame: pb.Frame
-    ) -> tuple[list[pb.Frame], list[tuple[str, bytes | None]]]:
-        if work is None:
-            return [], []
-        self.importer.stored(frame.ByteSize())
-        if work.cursor is not None:
-            self.cursor = work.cursor
-        self.must_mark = work.synced
-        answers = [pb.Frame(ack=work.ack)] if work.ack is not None else []
-        return answers, work.writes
-
-    def take_cursor(self) -> pb.Token | None:
-        """What is to be written down now."""
-        cursor, self.cursor, self.must_mark = self.cursor, None, False
-        return cursor
-
-    def state(self) -> Hashable:
-        """For the explorer."""
-        return (freeze(vars(self.importer)), freeze(self.cursor))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,17 @@ from dataclasses import dataclass, replace
 
 from isthmus.chaos.exploration import link_ends
 from isthmus.chaos.exploration.explorer import Broken
-from isthmus.chaos.exploration.link_ends import Factory, ImportEnd, Numbers
+from isthmus.chaos.exploration.link_ends import Factory, Numbers
+from isthmus.chaos.exploration.link_import import ImportEnd
 from isthmus.chaos.exploration.truth import Truth
+from isthmus.contract.scopes import import_root
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.errors import FederationError
+from isthmus.federation.source import NONCE
 from isthmus.kv.mvcc import Backup, MvccStore
 
 ROOT = link_ends.ROOT.source
+NONCE_KEY = import_root("b") + NONCE
 FAIR = ("watch", "export", "arrive", "answer", "prove")
 SETTLE_STEPS = 400
 
@@ -56,6 +60,7 @@ class LinkWorld:
         self._factory = factory or Factory()
         self._value = 0
         self._backup: tuple[Backup, dict[str, bytes]] | None = None
+        self._saved: Hashable = None
         self.mvcc = MvccStore()
         self.truth = Truth()
         self.mirror: dict[str, bytes] = {}
@@ -192,7 +197,7 @@ class LinkWorld:
         self.export = self._factory.export_end(
             self._factory, self.mvcc, self._numbers, self._scene.value_budget
         )
-        self.imports = ImportEnd(self._factory, self.mirror, self.cursor)
+        self.imports = ImportEnd(self._factory.importer, self.mirror, self.cursor)
         self.back.append(self.imports.resume())
 
     def _do_compact(self) -> str:
@@ -202,6 +207,7 @@ class LinkWorld:
 
     def _do_backup(self) -> str:
         self._backup = (self.mvcc.backup(), self.truth.now())
+        self._saved = (self.mvcc.revision, self._history(), tuple(sorted(self._backup[1].items())))
         return f"a backup at revision {self.mvcc.revision}"
 
     def _do_restore(self) -> str:
@@ -251,6 +257,12 @@ class LinkWorld:
             self.forth.append(self.export.beat())
         raise Broken(f"G4: left alone the link does not come to rest; {self.story[-6:]}")
 
+    def _history(self) -> Hashable:
+        """What the source can still tell: changes that the watch has to come to, and its proofs."""
+        ahead = self.mvcc.log_after(self.export.heard)
+        told = tuple((event.revision, event.key, event.entry) for _, e in ahead for event in e)
+        return told, tuple(self.mvcc._history.get(NONCE_KEY, ()))
+
     def state(self) -> Hashable:
         """Everything that decides about the future."""
         return (
@@ -258,7 +270,8 @@ class LinkWorld:
             self.truth.state(),
             self.mvcc.revision,
             self.mvcc.compacted,
-            self._backup is None,
+            self._saved,
+            self._history(),
             tuple(sorted(self.mirror.items())),
             b"" if self.cursor is None else self.cursor.SerializeToString(),
             tuple(frame.SerializeToString() for frame in self.forth),
