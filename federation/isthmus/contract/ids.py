@@ -23,10 +23,9 @@ def wire_id(tenant: str, chain: str, epoch: int, index: int, scope: str = "") ->
     return "w-" + _digest("wire", tenant, chain, str(epoch), str(index), *filter(None, (scope,)))
 
 
-def tier_mark(tier: str, tenant: str, chain: str) -> str:
-    """The opaque mark that ``tier`` leaves on a segment it passes on; another chain's is another, so none can be
-    gathered into a map of tiers."""
-    return "t-" + _digest("tier", tier, tenant, chain)
+def tier_mark(tier: str, tenant: str = "") -> str:
+    """The opaque mark that ``tier`` leaves on a tenant's segments that it passes on."""
+    return "t-" + _digest("tier", tier, tenant)
 
 
 def local_wire_id(tenant: str, chain: str, hop: int) -> str:

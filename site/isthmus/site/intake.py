@@ -32,34 +32,18 @@ from isthmus.contract.families import (
 )
 from isthmus.contract.ids import instance_id
 from isthmus.contract.instance import CatalogEntry, ConfigOwner
+from isthmus.contract.peering import Delegation, Refused, check_delegation, check_names
 from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Later, Traits
 from isthmus.site import brake
 from isthmus.site.chains import chain_item, parse_item
 
+__all__ = ["Delegation", "Intake", "Refused"]
+
 CATALOG_ITEM = "*catalog"
 RECHECK_S = 2.0
 """A refusal that others can lift (a circuit becomes free, a host comes back) is looked at again so often."""
 PASSING = frozenset({"attachment", "attachment-taken", "function type"})
-
-
-class Refused(Exception):
-    """This request cannot be admitted; the message names field, value and fix."""
-
-    def __init__(self, constraint: str, message: str) -> None:
-        super().__init__(message)
-        self.constraint = constraint
-
-
-@dataclass(frozen=True, slots=True)
-class Delegation:
-    """What a peer may ask of this site: its chains' tenants (empty: all), and the largest share of them that it may
-    delete at once (the brake); fewer than ``brake_floor`` are never held."""
-
-    peer: str
-    tenants: tuple[str, ...] = ()
-    brake_share: float = 0.5
-    brake_floor: int = 3
 
 
 @dataclass(slots=True)
@@ -118,7 +102,7 @@ class Intake:
         source, wanted, revision = wish
         try:
             segment = self._admit(context, source, wanted)
-            self._check_names(segment, tenant, chain)
+            check_names(segment, tenant, chain)
         except Refused as refusal:
             await self._refuse(context, tenant, chain, source, refusal, revision)
             return RECHECK_S if refusal.constraint in PASSING else None
@@ -180,22 +164,6 @@ class Intake:
                 self._check_attachment(context, terminal.name)
         self._check_free(context, segment)
         return segment
-
-    @staticmethod
-    def _check_names(segment: Segment, tenant: str, chain: str) -> None:
-        """The value must be about the chain its key names: a peer's intent may say anything (attack 6)."""
-        if (segment.tenant, segment.chain) != (tenant, chain):
-            raise Refused(
-                "name",
-                f"the request at {tenant}/{chain} is about {segment.tenant}/{segment.chain}; "
-                "ask for it under its own name",
-            )
-        names = [function.name for function in segment.functions]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise Refused(
-                "name", f"functions: name {doubled[0]!r} is used twice; give each its own"
-            )
 
     @staticmethod
     def _check_free(context: Context, segment: Segment) -> None:
@@ -277,14 +245,9 @@ class Intake:
 
     def _check_delegation(self, context: Context, peer: str, segment: Segment) -> None:
         delegation = next(d for d in self.delegations if d.peer == peer)
-        if delegation.tenants and segment.tenant not in delegation.tenants:
-            raise Refused("delegation", f"{peer} may not ask for tenant {segment.tenant!r} here")
         known = context.state.get(SPECS, tenant=segment.tenant, chain=segment.chain)
-        if known is not None and known.source == peer and segment.epoch < known.segment.epoch:
-            raise Refused(
-                "epoch",
-                f"epoch {segment.epoch} is older than {known.segment.epoch}, which is in force",
-            )
+        in_force = known.segment if known is not None and known.source == peer else None
+        check_delegation(delegation, segment, in_force)
 
     async def _disown(self, context: Context, segment: Segment) -> None:
         """Functions that the chain has no longer: before the segment is replaced, for only the old one names them."""
