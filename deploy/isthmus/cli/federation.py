@@ -14,8 +14,12 @@ from pathlib import Path
 import click
 
 from isthmus.cli import show
+from isthmus.cli.failures import CliFailure
+from isthmus.cli.summaries import explain_summary
+from isthmus.contract.envelope import utc_seconds
 from isthmus.contract.scopes import site_exports, tier_exports
-from isthmus.federation.errors import SettingsRefused
+from isthmus.federation.accord import Accords
+from isthmus.federation.errors import AgreementRefused, SettingsRefused
 from isthmus.federation.filters import ScopeFilter
 from isthmus.federation.lens import Lens, lens
 from isthmus.federation.mirror_main import main as mirror_main
@@ -25,9 +29,14 @@ from isthmus.federation.settings import (
     load_gateway,
     load_site,
 )
+from isthmus.federation.standing import Standing
 from isthmus.federation.status import LinkStatus, read_status_file
+from isthmus.federation.terms import LinkTerms
 from isthmus.kv.errors import StoreError
 from isthmus.kv.etcd import EtcdStore
+from isthmus.policy.peers import Peer
+from isthmus.trust.errors import TrustError
+from isthmus.trust.workload import load as load_credentials
 
 
 @click.command(
@@ -46,6 +55,9 @@ def mirror(arguments: tuple[str, ...]) -> int:
 @click.group()
 def federation() -> None:
     """Links between stores: their state, and what crosses."""
+
+
+federation.add_command(explain_summary)
 
 
 @federation.command(epilog="\b\nExample:\n  isthmus federation status state/gateway/status.json")
@@ -83,7 +95,10 @@ def lens_command(settings: Path, peer: str, everything: bool, as_json: bool) -> 
     """Exactly what crosses to PEER, and what is held back and why. SETTINGS: of a gateway or a site's link."""
     try:
         seen = asyncio.run(_look(settings, peer, everything))
-    except (SettingsRefused, StoreError) as error:
+    except AgreementRefused as refused:
+        message = f"nothing crosses to {peer}: {refused.code}: {refused}"
+        raise CliFailure(message, detail={"code": refused.code, "message": message}) from None
+    except (SettingsRefused, StoreError, TrustError) as error:
         raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(seen.model_dump_json(indent=2))
@@ -98,6 +113,11 @@ def lens_command(settings: Path, peer: str, everything: bool, as_json: bool) -> 
         f"{len(seen.crossing)} keys, {seen.total_bytes} bytes cross to {peer}; "
         f"{seen.held_back_total} held back"
     )
+    if seen.agreement:
+        click.echo(
+            f"agreement {seen.agreement}: holds back {seen.held_back_by_agreement} of them, "
+            f"the scope {seen.held_back_total - seen.held_back_by_agreement}"
+        )
 
 
 async def _look(path: Path, peer: str, everything: bool) -> Lens:
@@ -115,9 +135,28 @@ async def _look(path: Path, peer: str, everything: bool) -> Lens:
     store = EtcdStore.connect(settings.store)
     try:
         check = ScopeFilter(found[peer].sends)
-        return await lens(store, peer, roots, check, everything=everything)
+        terms = _agreed(settings, found[peer])
+        return await lens(
+            store,
+            peer,
+            roots,
+            check,
+            everything=everything,
+            terms=None if terms is None else terms.export,
+            agreement="" if terms is None else terms.title,
+        )
     finally:
         await store.aclose()
+
+
+def _agreed(settings: GatewaySettings | SiteLinkSettings, peer: Peer) -> LinkTerms | None:
+    """The agreement as the link itself would judge it; raises AgreementRefused."""
+    held = load_credentials(settings.credentials)
+    own = held.identity.trust_domain
+    standing = Standing(settings.bundles, settings.revocations, utc_seconds, own_domain=own)
+    accords = Accords(settings, own, lambda: held.ca_pem, standing, utc_seconds)
+    listed = settings.peers if isinstance(settings, GatewaySettings) else (settings.peer,)
+    return accords.terms(peer, next(one for one in listed if one.name == peer.name))
 
 
 def _either(path: Path) -> GatewaySettings | SiteLinkSettings:
@@ -133,10 +172,11 @@ def _either(path: Path) -> GatewaySettings | SiteLinkSettings:
 def _line(link: LinkStatus) -> str:
     digest = {True: "equal", False: "DIFFERENT", None: "not compared"}[link.digests_equal]
     denied = ", ".join(f"{reason} {count}" for reason, count in sorted(link.denied.items()))
+    agreed = f", agreement {link.agreement}" if link.agreement else ""
     trouble = f"; last error {link.last_error}" if link.last_error and not link.connected else ""
     return (
         f"{link.peer}: {link.state}, heard {link.silent_s:.1f} s ago, lag {link.lag_ms:.0f} ms, "
         f"sent {link.bytes_sent} received {link.bytes_received} bytes, "
         f"{link.keys_exported} keys out {link.keys_imported} in, digests {digest}, "
-        f"denied {denied or 'nothing'}{trouble}"
+        f"denied {denied or 'nothing'}{agreed}{trouble}"
     )

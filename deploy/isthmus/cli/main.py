@@ -36,6 +36,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "judge": ("isthmus.cli.judge", "judge", "What recorded histories say about each promise."),
     "failpoints": ("isthmus.cli.proving", "failpoints", "Where a process can be told to fail."),
     "federation": ("isthmus.cli.federation", "federation", "Links: state, and what crosses."),
+    "agreement": (
+        "isthmus.cli.agreement",
+        "agreement",
+        "What two operators let cross: draft, sign, verify, simulate.",
+    ),
     "mirror": ("isthmus.cli.federation", "mirror", "Keep a prefix of one etcd equal in another."),
     "conformance": (
         "isthmus.cli.conformance",

@@ -229,7 +229,9 @@ def load(path: Path) -> Agreement:
     except FileRefused as refused:
         missing = not path.exists()
         code = "agreement-missing" if missing else "agreement-malformed"
-        raise AgreementRefused(code, f"{refused.reason}; {refused.fix}") from None
+        # The peer may be told this: it need not learn our folders.
+        fix = refused.fix.replace(str(path), path.name)
+        raise AgreementRefused(code, f"{refused.reason}; {fix}") from None
     return parse(data)
 
 

@@ -20,7 +20,7 @@ from typing import Self
 from isthmus.contract.family import Tier
 from isthmus.deploy.binaries import find
 from isthmus.deploy.etcd_process import EtcdMember, EtcdTls, etcd_spec
-from isthmus.deploy.lab import network, wan
+from isthmus.deploy.lab import agreements, network, wan
 from isthmus.deploy.lab import tier as tier_files
 from isthmus.deploy.lab.addresses import TOXIPROXY_API, WAN, Addresses
 from isthmus.deploy.lab.files import STORE, LabFiles
@@ -28,6 +28,7 @@ from isthmus.deploy.lab.spec import GLOBAL, LabSite, LabSpec
 from isthmus.deploy.lab.trust import LabTrust
 from isthmus.deploy.process_spec import ProcessSpec
 from isthmus.deploy.supervisor import Supervisor
+from isthmus.failpoint import VARIABLE as FAILPOINTS
 from isthmus.vswitch import Node
 
 READY_S = 60.0
@@ -46,6 +47,8 @@ class Lab:
     base: Path
     tell: Tell = quiet
     supervisor: Supervisor = field(default_factory=Supervisor)
+    fallible: bool = False
+    """Processes obey orders in :meth:`failpoints`; only a proving ground asks for it."""
     addresses: Addresses = field(init=False)
     trust: LabTrust = field(init=False)
     files: LabFiles = field(init=False)
@@ -71,6 +74,7 @@ class Lab:
     async def _up(self) -> None:
         await self._step("namespaces and lines", network.build(self.spec))
         await self._step("certificates", asyncio.to_thread(self.trust.enroll, time.time()))
+        agreements.write_all(self.files, self.spec, time.time())
         await self._step(
             f"stores: {', '.join(self.addresses.tiers)}",
             _all(self._store(tier) for tier in self.addresses.tiers),
@@ -197,10 +201,19 @@ class Lab:
 
     def _start_argv(self, tier: str, process: str, argv: tuple[str, ...]) -> str:
         name = f"{tier}.{process}"
+        env = {FAILPOINTS: f"@{self.failpoints(name)}"} if self.fallible else {}
         self.supervisor.start(
-            ProcessSpec(name=name, argv=argv, netns=tier, log_file=self.files.log(tier, process))
+            ProcessSpec(
+                name=name, argv=argv, env=env, netns=tier, log_file=self.files.log(tier, process)
+            )
         )
         return name
+
+    def failpoints(self, process: str) -> Path:
+        """The file whose orders a process obeys at its failpoints, if the lab is ``fallible``."""
+        folder = self.base / "failpoints"
+        folder.mkdir(exist_ok=True)
+        return folder / process
 
     async def _site_ready(self, site: LabSite) -> None:
         await self.eventually(

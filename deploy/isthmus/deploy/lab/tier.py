@@ -12,6 +12,7 @@ from typing import Any
 from isthmus.contract import Stamp, seal
 from isthmus.contract.families import G_LINKS, G_SITES
 from isthmus.contract.world import LinkSpec, SiteSpec
+from isthmus.deploy.lab import agreements
 from isthmus.deploy.lab.addresses import CONTROL_PORT
 from isthmus.deploy.lab.files import STORE, LabFiles
 from isthmus.deploy.lab.spec import CARRIER, GLOBAL, LabSite, LabSpec
@@ -35,11 +36,24 @@ def gateway_settings(files: LabFiles, spec: LabSpec) -> dict[str, Any]:
         "status_file": str(files.path(GLOBAL, "links.json")),
         "status_every_s": 0.5,
         "listen": f"{files.addresses.tier(GLOBAL)}:{CONTROL_PORT}",
+        "partners_need_agreement": True,
         "peers": [
-            {"name": site.site, "identity": str(trust.identity(site.site, "federation"))}
+            {
+                "name": site.site,
+                "identity": str(trust.identity(site.site, "federation")),
+                **_agreement(files, GLOBAL, site),
+            }
             for site in spec.sites
         ],
     }
+
+
+def _agreement(files: LabFiles, tier: str, site: LabSite) -> dict[str, str]:
+    """With a partner: what both have signed, and (for the tier) where the partner keeps what it gets."""
+    if not agreements.is_partner(site):
+        return {}
+    named = {"agreement": str(agreements.path_at(files, tier, site))}
+    return named | ({"region": site.region} if tier == GLOBAL else {})
 
 
 def link_settings(files: LabFiles, site: LabSite) -> dict[str, Any]:
@@ -54,7 +68,13 @@ def link_settings(files: LabFiles, site: LabSite) -> dict[str, Any]:
         "status_file": str(files.path(site.site, "links.json")),
         "status_every_s": 0.5,
         "dial": [files.link_address(site.site)],
-        "peer": {"name": GLOBAL, "identity": str(trust.identity(GLOBAL, "gateway"))},
+        "region": site.region,
+        "partners_need_agreement": True,
+        "peer": {
+            "name": GLOBAL,
+            "identity": str(trust.identity(GLOBAL, "gateway")),
+            **_agreement(files, site.site, site),
+        },
     }
 
 
