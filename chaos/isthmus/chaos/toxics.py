@@ -36,17 +36,17 @@ class Toxics:
 
     async def cut(self, link: str, *, streams: tuple[Stream, ...] = BOTH) -> None:
         """Nothing passes, nothing is lost: ``bandwidth`` 0 on the given directions. New connections hang, too."""
-        await self._add(link, "cut", "bandwidth", {"rate": 0}, streams)
+        await self.add(link, "cut", "bandwidth", {"rate": 0}, streams)
 
     async def lose(self, link: str, *, streams: tuple[Stream, ...] = BOTH) -> None:
         """Everything is taken and thrown away, while both ends believe in their connection: ``timeout`` without end."""
-        await self._add(link, "lose", "timeout", {"timeout": 0}, streams)
+        await self.add(link, "lose", "timeout", {"timeout": 0}, streams)
 
     async def reset(self, link: str) -> None:
         """Each connection ends with a TCP reset at once, and each new one, until healed."""
-        await self._add(link, "reset", "reset_peer", {"timeout": 0}, ("downstream",))
+        await self.add(link, "reset", "reset_peer", {"timeout": 0}, ("downstream",))
 
-    async def _add(
+    async def add(
         self,
         link: str,
         name: str,
@@ -54,6 +54,7 @@ class Toxics:
         attributes: dict[str, int],
         streams: tuple[Stream, ...],
     ) -> None:
+        """Any toxic of the server, by its ``kind`` and ``attributes``; FaultNotInForce when it did not take it."""
         wanted = {f"{name}-{stream}": stream for stream in streams}
 
         def do(server: Any) -> None:

@@ -1,0 +1,120 @@
+"""What is done to the lab and when: a pure function of the seed, so that a run can be asked for again (issue 5).
+
+Kinds are dealt like cards: each comes once before any comes twice, so a short run tries many. Two faults may overlap
+when they touch different things; a link is never disturbed while one of its ends is frozen, for toxiproxy loses bytes
+when a toxic is taken off a receiver that does not read (measured; Shopify/toxiproxy 558).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SITES = ("milan", "paris", "zurich")
+GLOBAL = "global"
+RESTORED = "zurich"
+"""The only store that is taken back to an older snapshot: nobody asks it for chains of its own, so that every
+acknowledged intent can be repaired from the tier above."""
+
+LINK_KINDS = (
+    "silent", "silent-up", "silent-down", "lossy", "reset", "late", "throttled", "sliced",
+    "slow-close", "stalls",
+)  # fmt: skip
+FROZEN = ("{site}.controllers", "{site}.link", "{site}.etcd", "{site}.agent.h1",
+          "global.gateway", "global.controllers", "global.etcd")  # fmt: skip
+KILLED = (*FROZEN, "{site}.api", "global.api")
+POINTS = {
+    "{site}.controllers": (
+        "intake.spec_written", "placer.plan_written", "launcher.port_made",
+        "launcher.runtime_written", "launcher.port_removed", "chaining.panel_reconciled",
+        "credentials.user_made", "runtime.after_write", "summarizer.chain_written",
+    ),
+    "global.controllers": (
+        "global_intake.intent_written", "global_placer.placement_written", "wiring.vni_claimed",
+        "wiring.segment_written", "wiring.vni_deleted", "runtime.after_write",
+    ),
+    "{site}.link": ("import.batch_stored", "import.before_cursor", "export.proof_renewed"),
+    "global.gateway": ("export.batch_taken", "export.batch_sent", "import.cursor_written"),
+}  # fmt: skip
+OTHER_KINDS = ("frozen", "killed", "killed-2", "failpoint", "failpoint-2", "compacted", "restored",
+               "lost")  # fmt: skip
+KINDS = (*LINK_KINDS, *OTHER_KINDS)
+FIRST_S = 2.0
+"""Of calm behind the baseline."""
+LAST_S = 3.0
+"""A fault ends so long before the run does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """From ``at_s`` for ``duration_s``. ``target`` is a site (of a link), a process, a store, a chain; ``detail`` the
+    figure or the failpoint."""
+
+    at_s: float
+    kind: str
+    target: str
+    duration_s: float
+    detail: str = ""
+
+    @property
+    def touches(self) -> frozenset[str]:
+        """What another fault must leave alone meanwhile."""
+        if self.kind in LINK_KINDS:
+            return frozenset({f"link {self.target}", f"{self.target}.link", "global.gateway"})
+        site = self.target.partition(".")[0]
+        more = {self.target}
+        if self.kind in ("restored", "lost"):
+            more |= {f"{site}.{part}" for part in ("etcd", "controllers", "agent.h1", "link")}
+        if self.target == "global.gateway":
+            more |= {f"link {one}" for one in SITES}
+        if self.target.endswith(".link"):
+            more |= {f"link {site}"}
+        return frozenset(more)
+
+    @property
+    def end_s(self) -> float:
+        """When it is over."""
+        return self.at_s + self.duration_s
+
+
+def schedule(seed: int, length_s: float, kinds: Sequence[str] = KINDS) -> list[Fault]:
+    """The faults of a run of ``length_s`` seconds."""
+    chance = random.Random(f"prove {seed}")
+    deck: list[str] = []
+    planned: list[Fault] = []
+    at_s = FIRST_S
+    while True:
+        if not deck:
+            deck = list(kinds)
+            chance.shuffle(deck)
+        fault = _fault(deck.pop(), round(at_s, 2), chance)
+        busy = [one for one in planned if one.end_s > at_s and one.touches & fault.touches]
+        start_s = max([at_s, *(one.end_s + 1.0 for one in busy)])
+        fault = Fault(round(start_s, 2), fault.kind, fault.target, fault.duration_s, fault.detail)
+        if fault.end_s > length_s - LAST_S:
+            return sorted(planned, key=lambda one: one.at_s)
+        planned.append(fault)
+        at_s = start_s + chance.uniform(1.0, 6.0)
+
+
+def _fault(kind: str, at_s: float, chance: random.Random) -> Fault:
+    site = chance.choice(SITES)
+    kind = kind.removesuffix("-2")
+    lasts_s = round(chance.choice((2.0, 4.0, 7.0, 14.0)) * chance.uniform(0.7, 1.3), 2)
+    if kind in LINK_KINDS:
+        detail = {"late": str(chance.choice((50, 300, 900))), "throttled": "20"}.get(kind, "")
+        return Fault(at_s, kind, site, lasts_s, detail)
+    if kind == "frozen":
+        target = chance.choice(FROZEN).format(site=site)
+        return Fault(at_s, kind, target, min(lasts_s, 9.0))
+    if kind == "killed":
+        return Fault(at_s, kind, chance.choice(KILLED).format(site=site), 4.0)
+    if kind == "failpoint":
+        process = chance.choice(tuple(POINTS))
+        return Fault(at_s, kind, process.format(site=site), 8.0, chance.choice(POINTS[process]))
+    if kind == "compacted":
+        return Fault(at_s, kind, f"{chance.choice((GLOBAL, *SITES))}.etcd", 0.5)
+    if kind == "restored":
+        return Fault(at_s, kind, f"{RESTORED}.etcd", 12.0)
+    return Fault(at_s, kind, "milan.web", 7.0)
