@@ -47,6 +47,10 @@ def draft(
     return Agreement(agreement=terms)
 
 
+def _going(tier: Tier, way: str) -> list[Family]:
+    return [one for one in FAMILIES[tier] if crosses(one) and direction(one) == way]
+
+
 def _flow(sender: str, receiver: str, families: Sequence[Family], tenants: Sequence[str]) -> Flow:
     clauses = [one for family in families for one in _clauses(family, tenants)]
     return Flow(sender=sender, receiver=receiver, clauses=tuple(clauses))
