@@ -170,8 +170,11 @@ class MemoryStore:
         return self._world.mvcc.backup()
 
     def restore(self, backup: Backup, *, bump_revision: int = 0) -> None:
-        """As a store that comes back from a backup: connections break, history may be shorter."""
+        """As a store that comes back from a backup: connections break, history may be shorter, and leases granted since
+        then are lost."""
         self._world.mvcc.restore(backup, bump_revision=bump_revision)
+        for lease_id in sorted(self._world.leases.keys() - self._world.mvcc.lease_ids):
+            self._lease_ended(lease_id)
         self.cut()
 
     def _lease_ended(self, lease_id: int) -> None:

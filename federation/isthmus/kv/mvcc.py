@@ -9,7 +9,7 @@ compaction keeps the newest version below it and a deletion exactly at it.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from isthmus.kv.errors import Compacted, FutureRevision, InvalidRequest, LeaseLost
@@ -229,6 +229,11 @@ class MvccStore:
         self._last_lease_id += 1
         self._leases[self._last_lease_id] = LeaseRecord(ttl_s, now_s + ttl_s)
         return self._last_lease_id
+
+    @property
+    def lease_ids(self) -> Set[int]:
+        """All that live."""
+        return self._leases.keys()
 
     def lease(self, lease_id: int) -> LeaseRecord:
         """The lease, or LeaseLost."""

@@ -34,7 +34,7 @@ class _Watchers:
     """Fans changes out to bounded queues; an overflow collapses into "look at everything"."""
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[Change]] = set()
+        self._queues: dict[asyncio.Queue[Change], None] = {}
 
     def tell(self, change: Change) -> None:
         for queue in self._queues:
@@ -46,12 +46,12 @@ class _Watchers:
 
     async def watch(self) -> AsyncGenerator[Change, None]:
         queue: asyncio.Queue[Change] = asyncio.Queue(MAX_PENDING_CHANGES)
-        self._queues.add(queue)
+        self._queues[queue] = None
         try:
             while True:
                 yield await queue.get()
         finally:
-            self._queues.discard(queue)
+            self._queues.pop(queue, None)
 
 
 class HollowCompute:

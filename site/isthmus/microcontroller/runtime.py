@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -185,8 +184,9 @@ class Runner:
             done, _ = await asyncio.wait(
                 {*tasks, *following, stopping}, return_when=asyncio.FIRST_COMPLETED
             )
-            for task in done - {stopping}:
-                task.result()
+            for task in (*tasks, *following):  # not `done`: a set has another order in each process
+                if task in done:
+                    task.result()
             if not self._stop.is_set():
                 raise MicrocontrollerError("a part of it ended by itself")
             queue.shut()
@@ -206,17 +206,18 @@ class Runner:
             await asyncio.sleep(self.traits.resync_s)
 
     async def _worker(self, queue: WorkQueue, context: Context) -> None:
+        clock_s = asyncio.get_running_loop().time
         while True:
             item = await queue.get()
             if item is None:
                 return
             failed = False
-            started = time.perf_counter()
+            started_s = clock_s()
             try:
                 after_s = await self.controller.reconcile(item, context)
                 if after_s is not None:
                     queue.add_after(item, after_s)
-                self.health.settled(item, time.perf_counter() - started, queue.depth)
+                self.health.settled(item, clock_s() - started_s, queue.depth)
             except Later as later:
                 self.health.waiting(item, later.reason)
                 queue.add_after(item, later.after_s)

@@ -10,8 +10,8 @@ import asyncio
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.virtual_loop import VirtualLoop
 
+from isthmus.chaos.simulation.loop import VirtualLoop
 from isthmus.microcontroller.queue import BackOff, WorkQueue
 
 ITEMS = st.sampled_from(["a", "b", "c", "d"])

@@ -13,8 +13,8 @@ from functools import lru_cache
 import pytest
 from tests.simulation.failpoints.kit import Killer
 from tests.simulation.failpoints.lives import PATHS, MortalSite, live
-from tests.virtual_loop import run_virtually
 
+from isthmus.chaos.simulation.loop import run_virtually
 from isthmus.contract.chain import Segment
 from isthmus.failpoint import FAILPOINTS
 from isthmus.infrastructure.ports import InstanceState

@@ -7,7 +7,8 @@ import os
 
 import pytest
 from tests.simulation.federation.world import World
-from tests.virtual_loop import run_virtually
+
+from isthmus.chaos.simulation.loop import run_virtually
 
 SEEDS = int(os.environ.get("ISTHMUS_SEEDS", "40"))
 FIRST = int(os.environ.get("ISTHMUS_FIRST_SEED", "0"))

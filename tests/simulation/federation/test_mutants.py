@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from tests.simulation.federation.world import World
-from tests.virtual_loop import run_virtually
 
+from isthmus.chaos.simulation.loop import run_virtually
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.destination import TxnWriter
 from isthmus.federation.exporter import Exporter

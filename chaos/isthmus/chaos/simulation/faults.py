@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from isthmus.chaos.simulation.schedule import Detail, Fault, Schedule, stream
+from isthmus.failpoint import FAILPOINTS
 
 if TYPE_CHECKING:
     from isthmus.chaos.simulation.world import World
@@ -314,6 +315,27 @@ def _restart_or_never(world: World, fault: Fault) -> None:
     process.start()
 
 
+def _crash_at(world: World, fault: Fault) -> bool:
+    world.doom(fault.target, str(fault.detail["point"]))
+    return True
+
+
+def _forget_and_restart(world: World, fault: Fault) -> None:
+    world.doom(fault.target, "")
+    for process in world.on_machine(fault.target):
+        process.start()
+
+
+def _points(*rooms: str) -> Draw:
+    """One of the failpoints of ``rooms``."""
+    names = [name for name in FAILPOINTS if name.partition(".")[0] in rooms]
+    return lambda chance: {"point": chance.choice(names)}
+
+
+def _lose_instance(world: World, fault: Fault) -> bool:
+    return world.lose_instance(fault.target, float(fault.detail["pick"]))
+
+
 def _freeze(world: World, fault: Fault) -> bool:
     world.processes[fault.target].freeze()
     return world.processes[fault.target].alive
@@ -364,6 +386,25 @@ fault_kind(
     FaultKind(
         "process.crash-between-steps", "process", _crash_between, _restart_or_never, (0.5, 4.0),
         lambda c: {"steps": c.randint(1, 60)}, weight=8,
+    )
+)  # fmt: skip
+for _name, _hits, _rooms in (
+    ("site", "edge", (
+        "intake", "placer", "launcher", "configurator", "credentials", "chaining", "healer",
+        "reporter", "summarizer",
+    )),
+    ("tier", "tier", ("global_intake", "global_placer", "wiring")),
+):  # fmt: skip
+    fault_kind(
+        FaultKind(
+            f"{_name}.crash-at-failpoint", _hits, _crash_at, _forget_and_restart, (1.0, 6.0),
+            _points(*_rooms), weight=16, worlds=("carrier",),
+        )
+    )  # fmt: skip
+fault_kind(
+    FaultKind(
+        "instance.lost", "edge", _lose_instance,
+        draw=lambda c: {"pick": round(c.random(), 3)}, weight=8, worlds=("carrier",),
     )
 )  # fmt: skip
 fault_kind(FaultKind("process.freeze", "process", _freeze, _thaw, (0.2, 8.0), weight=6))

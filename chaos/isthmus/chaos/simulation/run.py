@@ -19,6 +19,7 @@ from isthmus.chaos.simulation.schedule import Schedule, stream
 from isthmus.chaos.simulation.stats import Stats
 from isthmus.chaos.simulation.world import World
 from isthmus.chaos.simulation.worlds import WORLDS
+from isthmus.failpoint import arm, disarm
 
 
 @dataclass(slots=True)
@@ -59,12 +60,18 @@ def run(schedule: Schedule, commit: str = "") -> Outcome:
     world = WORLDS[schedule.world]()(schedule, commit)
     shuffled = stream(schedule.seed, "order") if schedule.seed % 2 else None
     logging.disable(logging.CRITICAL)
+    before = arm(world.reached)
     try:
-        with no_real_world(), asyncio.Runner(loop_factory=lambda: VirtualLoop(shuffled)) as runner:
+        with (
+            no_real_world() as leaks,
+            asyncio.Runner(loop_factory=lambda: VirtualLoop(shuffled)) as runner,
+        ):
             runner.run(_bounded(world))
+            world.problems += sorted(set(leaks))
     except SimulationError as error:
         world.problem(f"{type(error).__name__}: {error}")
     finally:
+        disarm(before)
         logging.disable(logging.NOTSET)
     history = world.memory.history
     verdicts = broken(judge_all(history.records, world.promises))

@@ -115,9 +115,20 @@ class StoreServer:
 
 
 class _SimLease(MemoryLease):
-    """Given back only by a living process."""
+    """Kept alive and given back only by a process that lives and runs."""
 
     check_alive: Callable[[], None]
+    process: Process | None = None
+    _kept = True
+
+    @property
+    def renewing(self) -> bool:
+        """Does its holder say so, and can he?"""
+        return self._kept and (self.process is None or not self.process.frozen)
+
+    @renewing.setter
+    def renewing(self, value: bool) -> None:
+        self._kept = value
 
     async def revoke(self, *, timeout_s: float = 5.0) -> None:
         self.check_alive()
@@ -235,5 +246,5 @@ class SimStore(MemoryStore):
         lease = await super().grant_lease(ttl_s)
         lease.__class__ = _SimLease
         assert isinstance(lease, _SimLease)
-        lease.check_alive = self._check_alive
+        lease.check_alive, lease.process = self._check_alive, self._process
         return lease

@@ -19,7 +19,7 @@ from isthmus.chaos.simulation.clocks import SiteClock
 from isthmus.chaos.simulation.faults import DISHONEST, KINDS
 from isthmus.chaos.simulation.links import Line, Way
 from isthmus.chaos.simulation.loop import VirtualLoop
-from isthmus.chaos.simulation.processes import Process
+from isthmus.chaos.simulation.processes import Process, current
 from isthmus.chaos.simulation.schedule import Fault, Schedule, stream
 from isthmus.chaos.simulation.stats import Stats
 from isthmus.chaos.simulation.stores import StoreServer
@@ -70,6 +70,8 @@ class World(ABC):
             "line": SITES,
             "store": (TIER, *SITES),
             "site": (TIER, *SITES),
+            "edge": SITES,
+            "tier": (TIER,),
             "process": cls.process_names,
         }
 
@@ -134,6 +136,7 @@ class World(ABC):
         """Live, heal, settle; never raises for what the carrier does."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
+        loop.set_exception_handler(self._nobody_caught)
         for process in self.populate():
             self.processes[process.name] = process
             process.start()
@@ -154,6 +157,11 @@ class World(ABC):
                 await process.gone()
             self.stats.steps, self.stats.virtual_s = loop.steps, loop.time()
             self.stats.records = len(self.memory.records)
+
+    def _nobody_caught(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is not None:
+            self.problem(f"nobody caught {type(error).__name__}: {error}")
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
@@ -192,7 +200,28 @@ class World(ABC):
                 process.start()
         self.healed()
 
+    async def rest(self) -> None:  # noqa: B027  (most worlds have nobody who speaks then)
+        """What the customers still have to say."""
+
+    def reached(self, name: str) -> float | None:
+        """A failpoint: counted, and the end of who was told to end there."""
+        process = current()
+        if process is None or not process.alive:
+            return None
+        self.stats.failpoints[name] += 1
+        if process.doomed_at == name:
+            self.record.step(process.name, name=name)
+            process.kill()
+            raise asyncio.CancelledError
+        return None
+
+    def doom(self, machine: str, point: str) -> None:
+        """Whoever of ``machine`` reaches the failpoint ``point`` first ends there (empty: nobody)."""
+        for process in self.on_machine(machine):
+            process.doomed_at = point
+
     async def _settle(self) -> None:
+        await self.rest()
         try:
             async with asyncio.timeout(self.settles_s):
                 while not await self.settled():  # noqa: ASYNC110  (virtual: it costs nothing)
@@ -211,6 +240,8 @@ class World(ABC):
     def problem(self, text: str) -> None:
         """Something that must never be."""
         self.problems.append(text)
+
+    wrong: Sequence[str] = ()
 
     def failed(self, process: Process, error: BaseException) -> None:
         """A task of a living process raised: no part of a carrier does that."""
@@ -236,6 +267,10 @@ class World(ABC):
             return False
         dialer.channel.abandon()
         return True
+
+    def lose_instance(self, site: str, pick: float) -> bool:
+        """A sandbox of ``site`` breaks; False where there is none."""
+        return False
 
     def on_machine(self, machine: str) -> list[Process]:
         """The processes of a site or the tier."""

@@ -13,4 +13,10 @@ def _links() -> type[World]:
     return LinksWorld
 
 
-WORLDS: dict[str, Callable[[], type[World]]] = {"links": _links}
+def _carrier() -> type[World]:
+    from isthmus.chaos.simulation.world_carrier import CarrierWorld
+
+    return CarrierWorld
+
+
+WORLDS: dict[str, Callable[[], type[World]]] = {"links": _links, "carrier": _carrier}
