@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-KERNELS = ("accel", "walks", "labels", "kernel", "passes", "pricing", "moves")
+KERNELS = ("accel", "walks", "labels", "kernel", "passes", "pricing", "moves", "ruin")
 
 
 class Tools(NamedTuple):

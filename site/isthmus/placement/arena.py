@@ -134,6 +134,15 @@ class Arena:
         """Worth of what stands, minus its true cost."""
         return sum(float(self.batch.value[c]) - float(self.answers.cost[c]) for c in self.placed())
 
+    def walks(self) -> list[tuple[int, int, tuple[int, ...]]]:
+        """(chain, start, steps) of all that stands."""
+        answers, found = self.answers, []
+        for c in self.placed():
+            at, size = int(answers.at[c]), int(answers.size[c])
+            steps = tuple(int(s) for s in answers.pool[at : at + size])
+            found.append((c, int(answers.start[c]), steps))
+        return found
+
     def placement(self, c: int) -> Placement:
         """The answer for chain ``c`` in names."""
         at, size = int(self.answers.at[c]), int(self.answers.size[c])

@@ -226,7 +226,14 @@ class _Run:
             return
         if wanted is None and not columns.worth_it(self.arena):
             return
-        columns.improve(self.arena, self.dual, self.out_of_time)
+        from isthmus.placement import recreate
+
+        pool = columns.Pool(self.arena)
+        rounds = recreate.rounds_for(len(self.arena.chains), self.limit)
+        recreate.shake(self.arena, self.scale, self.random, pool, rounds, self.out_of_time)
+        self._note()
+        whole = not self.out_of_time() and recreate.close(self.arena)
+        columns.improve(self.arena, self.dual, self.out_of_time, pool, integer=not whole)
         self.exact_used = True
         self._note()
 

@@ -23,12 +23,12 @@ from isthmus.placement.dual import PRICED_AT_ONCE, Dual
 MOST_CHAINS = 250
 ROUNDS = 40
 PRICING_LABELS = 150
-NODES = 300  # of branch and bound; more rarely finds more
+NODES = 40  # of branch and bound; more rarely finds more
 WITHOUT = 4_000  # chains times sites up to which each site is done without
 SHAKES = 8
 MIP_SECONDS = 30.0  # a net under the node limit
 MOST_COLUMNS = 1_500  # in the integer program, the least lacking first
-PAIRS = 20_000  # pairs of stages and sites up to which all are priced
+ENOUGH = 2e-4  # of the bound: an answer this near is not worked on
 TINY = 1e-6
 
 Steps = tuple[int, ...]
@@ -52,9 +52,10 @@ def worth_it(arena: Arena) -> bool:
     return importlib.util.find_spec("highspy") is not None
 
 
-def improve(arena: Arena, dual: Dual, stop: Callable[[], bool]) -> None:
-    """Replace the arena's answers by the integer program's where that is better."""
-    pool = _Pool(arena)
+def improve(
+    arena: Arena, dual: Dual, stop: Callable[[], bool], pool: Pool, *, integer: bool = True
+) -> None:
+    """Prices for the dual by column generation; with ``integer`` the best mix of all columns."""
     pool.add_answers()
     prices = list(dual.best_prices)
     pool.add_priced(prices)
@@ -70,19 +71,20 @@ def improve(arena: Arena, dual: Dual, stop: Callable[[], bool]) -> None:
         if not grown:
             break
     dual.prices = list(dual.best_prices)
+    before = arena.objective()
+    if not integer or dual.best - before <= ENOUGH * dual.best or stop():
+        return
     pool.add_without(master.prices, stop)
-    pool.add_forced(master.prices, stop)
     rng = random.Random(1)
     for _ in range(SHAKES):
         pool.add_priced([p * rng.uniform(0.6, 1.4) for p in master.prices])
         pool.add_priced([p * rng.uniform(0.0, 1.0) for p in master.prices])
-    before = arena.objective()
     pool.keep_promising(master, before)
     if stop():
         return
     chosen = _solve(pool, dual, integer=True).chosen
     if sum(pool.columns[i].profit for i in chosen) > before + TINY:
-        _adopt(arena, [pool.columns[i] for i in chosen])
+        adopt(arena, [pool.columns[i] for i in chosen])
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class _Master:
     objective: float
 
 
-class _Pool:
+class Pool:
     """The columns known."""
 
     def __init__(self, arena: Arena) -> None:
@@ -138,39 +140,14 @@ class _Pool:
 
     def add_answers(self) -> None:
         """What stands now."""
-        answers = self.arena.answers
-        for c in self.arena.placed():
-            at, size = int(answers.at[c]), int(answers.size[c])
-            self.add(c, int(answers.start[c]), tuple(int(s) for s in answers.pool[at : at + size]))
+        for walk in self.arena.walks():
+            self.add(*walk)
 
     def add_priced(self, prices: list[float]) -> bool:
         """The best walk of every chain at these prices; whether any is new."""
         state = self._state(prices)
-        new = [self._price(state, c, -1, -1) for c in range(len(self.arena.chains))]
+        new = [self._price(state, c) for c in range(len(self.arena.chains))]
         return any(new)
-
-    def add_forced(self, prices: list[float], stop: Callable[[], bool]) -> None:
-        """For tiny problems: for every chain the best walk with every pair of stages anywhere.
-
-        Packing few sites tightly needs walks in which functions stand away from their favourites.
-        """
-        batch, sites = self.arena.batch, len(self.arena.compiled.site_names)
-        state = self._state(prices)
-        counts = [
-            int(batch.stage_first[c + 1] - batch.stage_first[c])
-            for c in range(len(self.arena.chains))
-        ]
-        if sum(k * k // 2 for k in counts) * sites * sites > PAIRS:
-            return
-        for c, count in enumerate(counts):
-            for stage in range(count):
-                for v in range(sites):
-                    self._price(state, c, stage, v)
-                    for other in range(stage + 1, count):
-                        for w in range(sites):
-                            self._price(state, c, stage, v, other, w)
-            if stop():
-                return
 
     def add_without(self, prices: list[float], stop: Callable[[], bool]) -> None:
         """The best walk of every chain that keeps its functions off one site, for each site."""
@@ -182,7 +159,7 @@ class _Pool:
             up[v] = 0
             state = self._state(prices)._replace(site_up=up)
             for c in range(len(arena.chains)):
-                self._price(state, c, -1, -1)
+                self._price(state, c)
             if stop():
                 return
 
@@ -213,9 +190,7 @@ class _Pool:
             link_room=arena.market.link_capacity,
         )
 
-    def _price(
-        self, state: Any, c: int, stage: int, site: int, other: int = -1, its_site: int = -1
-    ) -> bool:
+    def _price(self, state: Any, c: int) -> bool:
         arena = self.arena
         scratch = arena.scratch._replace(limit=min(PRICING_LABELS, int(arena.scratch.limit)))
         status, start, size, *_ = arena.pricing.price_one(
@@ -225,17 +200,13 @@ class _Pool:
             scratch,
             arena.work,
             c,
-            stage,
-            site,
-            other,
-            its_site,
         )
         if status not in (arena.pricing.OPTIMAL, arena.pricing.WITHIN_GAP):
             return False
         return self.add(c, int(start), tuple(int(s) for s in scratch.best_steps[:size]))
 
 
-def _solve(pool: _Pool, dual: Dual, *, integer: bool) -> _Master:
+def _solve(pool: Pool, dual: Dual, *, integer: bool) -> _Master:
     """The restricted master in HiGHS, as a linear or as an integer program."""
     import highspy
 
@@ -256,7 +227,7 @@ def _solve(pool: _Pool, dual: Dual, *, integer: bool) -> _Master:
     return _Master((), prices, duals[:chains], objective)
 
 
-def _program(highspy: Any, pool: _Pool, dual: Dual, integer: bool) -> Any:
+def _program(highspy: Any, pool: Pool, dual: Dual, integer: bool) -> Any:
     """Rows: one per chain, one per site cell and link, scaled to shares of the room."""
     import numpy as np
 
@@ -301,7 +272,7 @@ def _solver(highspy: Any) -> Any:
     return solver
 
 
-def _adopt(arena: Arena, columns: Iterable[Column]) -> None:
+def adopt(arena: Arena, columns: Iterable[Column]) -> None:
     """Make these columns the arena's answers."""
     answers = arena.answers
     for c in arena.placed():

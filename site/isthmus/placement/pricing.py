@@ -128,20 +128,8 @@ def price_one(
     scratch: Any,
     work: Any,
     c: int,
-    stage: int,
-    site: int,
-    other: int,
-    its_site: int,
 ) -> Any:
-    """The cheapest walk of one chain at these prices that pays, pairs and sums kept.
-
-    With ``stage`` not negative that stage must stand at ``site``; so with ``other``.
-    """
+    """The cheapest walk of one chain at these prices that pays, pairs and sums kept."""
     query = query_of(graph, batch, work, c)
     fill_costs(graph, state, batch, query, c)
-    for v in range(graph.sites):
-        if stage >= 0 and v != site:
-            query.place_cost[stage * graph.sites + v] = INF
-        if other >= 0 and v != its_site:
-            query.place_cost[other * graph.sites + v] = INF
     return search(graph, state, query, scratch, 0.0, batch.value[c])

@@ -1,0 +1,100 @@
+"""Small problems: ruin and recreate, columns from what it saw, and the whole program in HiGHS.
+
+Each finds what the others miss (measured on 10 to 60 chains x 12 sites): ruin and recreate packs
+one more chain where columns priced one at a time do not meet; the integer program over all columns
+seen joins halves of several answers; the compact program closes what fits into it. All three only
+ever replace the arena's answers by better ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from isthmus.placement import accel
+from isthmus.placement.arena import Arena
+from isthmus.placement.columns import Pool, adopt
+from isthmus.placement.compact import Compact, possible
+
+MOST_ROUNDS = 4_000
+ROUNDS_TIMES_CHAINS = 110_000  # 60 chains: 1,800 rounds, some 1.5 s
+SLICE = 25  # rounds between two looks at clock and columns
+LIFTS = 8
+PATIENCE = 0.3  # first loss that a round may bring, in units of the least important chain's worth
+STEPS = 200  # of the pool for each chain, so that it never has to grow
+
+
+def rounds_for(chains: int, work: int) -> int:
+    """How many rounds a problem of this size gets."""
+    return min(MOST_ROUNDS, ROUNDS_TIMES_CHAINS // max(1, chains), 20 * work)
+
+
+def shake(
+    arena: Arena,
+    scale: list[float],
+    random: Any,
+    pool: Pool,
+    rounds: int,
+    stop: Callable[[], bool],
+) -> None:
+    """Rounds of ruin and recreate; the best state seen is what stands afterwards."""
+    if not arena.placed() or rounds <= 0:
+        return
+    kernel: Any = accel.kernels("ruin", not arena.compiled.fast)
+    while len(arena.answers.pool) < STEPS * len(arena.chains):
+        arena.grow_pool()
+    best = _best(arena, kernel, scale)
+    kernel.remember(arena.batch, arena.answers, best)
+    now = best.objective[0] = arena.objective()
+    least = min((c.value for c in arena.chains if c.value > 0), default=0.0)
+    patience = PATIENCE * least
+    for begin in range(0, rounds, SLICE):
+        if stop():
+            break
+        end = min(rounds, begin + SLICE)
+        now, reached = kernel.recreate(
+            *arena.parts, arena.desk, best, random, LIFTS, begin, end, rounds, patience, now
+        )
+        if now > best.objective[0] - 2 * patience:
+            pool.add_answers()
+        if reached < end:
+            break
+    graph, state, batch, market, answers, *_ = arena.parts
+    kernel.recall(graph, state, batch, market, answers, best)
+    pool.add_answers()
+
+
+def _best(arena: Arena, kernel: Any, scale: list[float]) -> Any:
+    ints, floats = arena.compiled.arrays.ints, arena.compiled.arrays.floats
+    count, cells = len(arena.chains), len(arena.market.site_capacity)
+    return kernel.Best(
+        ints([-1] * count),
+        ints([0] * count),
+        ints([0] * count),
+        floats([0.0] * count),
+        ints([0] * len(arena.answers.pool)),
+        floats([0.0]),
+        floats(scale[:cells]),
+        floats(scale[cells:]),
+        ints([0] * count),
+        floats([0.0] * count),
+        ints(arena.state.site_up),
+    )
+
+
+def close(arena: Arena) -> bool:
+    """The compact program, where it is small enough; whether it was solved."""
+    if not possible(arena):
+        return False
+    program = Compact(arena)
+    if not program.build():
+        return False
+    for walk in arena.walks():
+        program.hint(walk)
+    before = arena.objective()
+    found = Pool(arena)
+    for walk in program.solve():
+        found.add(*walk)
+    if sum(column.profit for column in found.columns) > before + 1e-6:
+        adopt(arena, found.columns)
+    return True
