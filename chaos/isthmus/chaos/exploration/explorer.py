@@ -49,6 +49,7 @@ class Exploration:
     steps: int = 0
     settled: int = 0
     whole: bool = True
+    capped: bool = False
     broken: str = ""
     moves: tuple[str, ...] = ()
     story: tuple[str, ...] = ()
@@ -64,6 +65,8 @@ class Exploration:
     def text(self) -> str:
         """For a person."""
         reach = "all of it" if self.whole else f"all orders of {self.depth} moves"
+        if self.capped:
+            reach = "not all: it was stopped there"
         head = f"{self.states} states, {self.steps} steps, {self.settled} settled: {reach}"
         if self.ok:
             return head
@@ -124,7 +127,7 @@ def explore(
                 if settle and not _settles(found, world, moves):
                     return found
                 if len(seen) >= max_states:
-                    found.whole = False
+                    found.whole, found.capped = False, True
                     return found
         frontier = reached
     found.whole = not any(again().moves() for _, again in frontier)
