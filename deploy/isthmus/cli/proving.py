@@ -49,9 +49,11 @@ def failpoints(as_json: bool) -> None:
 @click.option(
     "--json", "as_json", is_flag=True, help="The verdict as JSON; progress goes to stderr."
 )
-def prove(minutes: float, seed: int | None, history: Path | None, as_json: bool) -> None:
+def prove(
+    minutes: float, seed: int | None, history: Path | None, without: tuple[str, ...], as_json: bool
+) -> None:
     """Faults and load on a lab of real processes; judged promise by promise, then everything is put away."""
     code = hand_over("isthmus.chaos.proving", "prove",
-                     minutes=minutes, seed=seed, history=history, as_json=as_json)  # fmt: skip
+                     minutes=minutes, seed=seed, history=history, without=without, as_json=as_json)  # fmt: skip
     if code:
         click.get_current_context().exit(int(code))

@@ -14,11 +14,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from isthmus.chaos.proving.schedule import KINDS
 from isthmus.deploy import kernel
+from isthmus.deploy.errors import DeployError
 from isthmus.deploy.world import world_command
 
 __all__ = ["prove"]
@@ -33,8 +35,14 @@ def prove(
     seed: int | None = None,
     history: Path | None = None,
     as_json: bool = False,
+    without: Sequence[str] = (),
 ) -> int:
     """0: every promise kept; 1: one is broken or was not tried; 2: the run failed; 130: interrupted."""
+    unknown = set(without) - {*KINDS}
+    if unknown:
+        raise DeployError(
+            f"--without {', '.join(sorted(unknown))}: no such kind; there are: {', '.join(KINDS)}"
+        )
     seed = int(time.strftime("%Y%m%d", time.gmtime())) if seed is None else seed
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     options = {
@@ -43,7 +51,13 @@ def prove(
         "history": str(history.resolve()) if history is not None else "",
         "json": as_json,
         "commit": _commit(),
-        "command": f"isthmus prove --minutes {minutes:g} --seed {seed}",
+        "kinds": [kind for kind in KINDS if kind not in without],
+        "command": " ".join(
+            [
+                f"isthmus prove --minutes {minutes:g} --seed {seed}",
+                *(f"--without {k}" for k in without),
+            ]
+        ),
         "mark": mark,
     }
     told: list[int] = []

@@ -14,7 +14,7 @@ import platform
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from isthmus.chaos.proving.doors import door
 from isthmus.chaos.proving.eyes import Eyes
 from isthmus.chaos.proving.faults import Hands
 from isthmus.chaos.proving.load import Customer
-from isthmus.chaos.proving.schedule import GLOBAL, SITES, Fault, schedule
+from isthmus.chaos.proving.schedule import GLOBAL, KINDS, SITES, Fault, schedule
 from isthmus.chaos.toxics import Toxics
 from isthmus.contract.families import RUNTIME
 from isthmus.contract.ids import instance_id
@@ -76,6 +76,7 @@ class Run:
     stores: dict[str, EtcdStore]
     seed: int
     tell: Tell
+    kinds: Sequence[str] = KINDS
     customers: list[Customer] = field(default_factory=list)
 
     # -- the play
@@ -136,7 +137,7 @@ class Run:
             self.customers.append(customer)
 
     async def _faults(self, seconds: float, address: str) -> None:
-        planned = schedule(self.seed, seconds)
+        planned = schedule(self.seed, seconds, self.kinds)
         self.tell(f"{len(planned)} faults in {seconds:.0f} s, seed {self.seed}")
         began = time.monotonic()
         running: list[asyncio.Task[None]] = []
@@ -232,7 +233,9 @@ class Run:
 
 
 @asynccontextmanager
-async def running(base: Path, recorder: Recorder, seed: int, tell: Tell) -> AsyncIterator[Run]:
+async def running(
+    base: Path, recorder: Recorder, seed: int, tell: Tell, kinds: Sequence[str] = KINDS
+) -> AsyncIterator[Run]:
     """The lab with its standing chain, and everything that looks at it; gone when the block ends."""
     async with AsyncExitStack() as stack:
         lab = await stack.enter_async_context(Lab(spec(), base, tell, fallible=True))
@@ -244,7 +247,7 @@ async def running(base: Path, recorder: Recorder, seed: int, tell: Tell) -> Asyn
         eyes = Eyes(lab, stores, recorder)
         hands = Hands(lab, Toxics(TOXIPROXY_API), recorder, stores, eyes.restored, eyes.backlog)
         eyes.slow = hands.cut
-        run = Run(stage, recorder, hands, eyes, stores, seed, tell)
+        run = Run(stage, recorder, hands, eyes, stores, seed, tell, kinds)
         web = Customer(WEB, GLOBAL, ("milan-a", "paris-a"), stage, recorder, random.Random(seed))
         await stage.apply(web._spec(WEB, "203.0.113.8"))
         await stage.phase(WEB, "running", timeout_s=90)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SITES = ("milan", "paris", "zurich")
 GLOBAL = "global"
@@ -58,19 +58,28 @@ class Fault:
     detail: str = ""
 
     @property
-    def touches(self) -> frozenset[str]:
-        """What another fault must leave alone meanwhile."""
+    def links(self) -> tuple[str, ...]:
+        """Sites whose link cannot work meanwhile."""
         if self.kind in LINK_KINDS:
-            return frozenset({f"link {self.target}", f"{self.target}.link", "global.gateway"})
-        site = self.target.partition(".")[0]
-        more = {self.target}
+            return (self.target,)
+        tier, _, part = self.target.partition(".")
+        if self.kind == "compacted" or part not in ("etcd", "link", "gateway"):
+            return ()
+        return SITES if tier == GLOBAL else (tier,)
+
+    @property
+    def touches(self) -> frozenset[str]:
+        """What another fault must leave alone meanwhile, and for :attr:`rest_s` after it."""
+        more = {self.target, *(f"link {site}" for site in self.links)}
         if self.kind in ("restored", "lost"):
+            site = self.target.partition(".")[0]
             more |= {f"{site}.{part}" for part in ("etcd", "controllers", "agent.h1", "link")}
-        if self.target == "global.gateway":
-            more |= {f"link {one}" for one in SITES}
-        if self.target.endswith(".link"):
-            more |= {f"link {site}"}
         return frozenset(more)
+
+    @property
+    def rest_s(self) -> float:
+        """A link that could work again has its 5 s to become equal (G4), or nothing could be said of it."""
+        return 7.0 if self.links else 1.0
 
     @property
     def end_s(self) -> float:
@@ -81,21 +90,23 @@ class Fault:
 def schedule(seed: int, length_s: float, kinds: Sequence[str] = KINDS) -> list[Fault]:
     """The faults of a run of ``length_s`` seconds."""
     chance = random.Random(f"prove {seed}")
-    deck: list[str] = []
+    deck: list[Fault] = []
     planned: list[Fault] = []
     at_s = FIRST_S
-    while True:
+    while at_s < length_s - LAST_S:
         if not deck:
-            deck = list(kinds)
-            chance.shuffle(deck)
-        fault = _fault(deck.pop(), round(at_s, 2), chance)
-        busy = [one for one in planned if one.end_s > at_s and one.touches & fault.touches]
-        start_s = max([at_s, *(one.end_s + 1.0 for one in busy)])
-        fault = Fault(round(start_s, 2), fault.kind, fault.target, fault.duration_s, fault.detail)
-        if fault.end_s > length_s - LAST_S:
-            return sorted(planned, key=lambda one: one.at_s)
-        planned.append(fault)
-        at_s = start_s + chance.uniform(1.0, 6.0)
+            deck = [_fault(kind, at_s, chance) for kind in chance.sample(kinds, len(kinds))]
+        busy = frozenset().union(*(one.touches for one in planned if one.end_s + one.rest_s > at_s))
+        fits = (one for one in deck if not one.touches & busy)
+        fits = (one for one in fits if at_s + one.duration_s <= length_s - LAST_S)
+        card = next(fits, None)
+        if card is None:
+            at_s += 1.0
+            continue
+        deck.remove(card)
+        planned.append(replace(card, at_s=round(at_s, 2)))
+        at_s += chance.uniform(1.0, 6.0)
+    return planned
 
 
 def _fault(kind: str, at_s: float, chance: random.Random) -> Fault:

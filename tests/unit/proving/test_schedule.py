@@ -1,0 +1,71 @@
+"""The schedule of faults on real processes: a pure function of the seed, and safe to carry out."""
+
+from __future__ import annotations
+
+import pytest
+
+from isthmus.chaos.proving.faults import CUTS, TOXICS
+from isthmus.chaos.proving.schedule import (
+    FIRST_S,
+    KINDS,
+    LAST_S,
+    LINK_KINDS,
+    POINTS,
+    RESTORED,
+    Fault,
+    schedule,
+)
+from isthmus.failpoint import FAILPOINTS
+
+SEEDS = range(40)
+
+
+def test_the_same_seed_is_the_same_schedule_and_another_is_another() -> None:
+    """Why: a promise that broke is told with the seed that broke it."""
+    assert schedule(7, 300) == schedule(7, 300)
+    assert schedule(7, 300) != schedule(8, 300)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_all_is_over_before_the_end_and_nothing_is_touched_twice_at_once(seed: int) -> None:
+    """Why: a fault on top of another of the same thing ends both, and nobody knows which one was judged."""
+    faults = schedule(seed, 240)
+    assert len(faults) > 10
+    for fault in faults:
+        assert fault.at_s >= FIRST_S
+        assert fault.end_s <= 240 - LAST_S
+    for index, one in enumerate(faults):
+        for other in faults[index + 1 :]:
+            if other.at_s < one.end_s:
+                assert not one.touches & other.touches, (one, other)
+
+
+def test_a_link_is_never_disturbed_while_an_end_is_frozen() -> None:
+    """Why: the proxy loses bytes when a toxic is taken off a receiver that does not read (measured)."""
+    frozen = Fault(0, "frozen", "global.gateway", 5)
+    assert all(frozen.touches & Fault(0, "silent", site, 5).touches for site in ("milan", "zurich"))
+    own = Fault(0, "frozen", "paris.link", 5)
+    assert own.touches & Fault(0, "late", "paris", 5).touches
+    assert not Fault(0, "frozen", "paris.etcd", 5).touches & own.touches
+
+
+def test_every_kind_comes_by() -> None:
+    """Why: a kind that is never dealt is coverage that lies."""
+    dealt = {fault.kind for fault in schedule(1, 1200)}
+    assert dealt == {kind.removesuffix("-2") for kind in KINDS}
+    assert set(LINK_KINDS) == set(TOXICS)
+    assert set(TOXICS) > CUTS
+
+
+def test_failpoints_are_declared_and_restores_hit_only_the_one_store() -> None:
+    """Why: an order for a name that does not exist arms nothing, and the run would prove nothing."""
+    assert {point for points in POINTS.values() for point in points} <= FAILPOINTS.keys()
+    targets = {
+        fault.target for seed in SEEDS for fault in schedule(seed, 600) if fault.kind == "restored"
+    }
+    assert targets == {f"{RESTORED}.etcd"}
+
+
+def test_kinds_can_be_chosen() -> None:
+    """Why: the short set of CI leaves out what a loaded machine cannot be judged by."""
+    assert {fault.kind for fault in schedule(3, 120, ("silent",))} == {"silent"}
