@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench": ("isthmus.cli.machine", "bench", "Measure."),
     "simulate": ("isthmus.cli.simulate", "simulate", "A carrier in virtual time, under faults."),
     "prove": ("isthmus.cli.proving", "prove", "Faults on real processes; judges each promise."),
+    "explore": ("isthmus.cli.explore", "explore", "Small worlds of the cores, in every order."),
     "judge": ("isthmus.cli.judge", "judge", "What recorded histories say about each promise."),
     "failpoints": ("isthmus.cli.proving", "failpoints", "Where a process can be told to fail."),
     "federation": ("isthmus.cli.federation", "federation", "Links: state, and what crosses."),

@@ -10,7 +10,8 @@ SMALL = Scene(puts=5, deletes=1, value_budget=7, lazy=False)
 
 
 def _play(*moves: str) -> LinkWorld:
-    """Moves that are not possible are left out: how many steps an export takes is not the question. The world after ``moves``; what was told is answered and a mirror equals its source in the end."""
+    """The world after ``moves`` (how many steps an export takes is not the question: impossible ones are left out),
+    when all was told and the mirror equals its source."""
     world = LinkWorld(SMALL)
     try:
         for move in moves:
