@@ -47,6 +47,9 @@ def failpoints(as_json: bool) -> None:
 @click.option("--history", type=click.Path(path_type=Path, dir_okay=False), default=None,
               help="Keep the recorded history here.")  # fmt: skip
 @click.option(
+    "--without", multiple=True, metavar="KIND", help="Leave a kind of fault out (repeatable)."
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="The verdict as JSON; progress goes to stderr."
 )
 def prove(

@@ -58,8 +58,8 @@ async def play(base: Path, history: Path, options: dict[str, Any]) -> None:
         async with running(base, recorder, options["seed"], say, options["kinds"]) as run:
             await run.play(seconds)
             say(run.load())
-            kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(run.hands.counts.items()))
-            say(f"faults: {kinds}")
+            done = sorted(run.hands.counts.items())
+            say(f"faults: {', '.join(f'{kind} {count}' for kind, count in done)}")
 
 
 def verdict(path: Path, *, as_json: bool) -> int:
