@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.attacks.federation.kit import QUICK, operators, save
 from tests.federation_support import until
+from tests.support_certificates import CARRIER, PARTNER
 
 from isthmus.federation import GatewaySettings, LinkStatus, PeerSettings, SiteLinkSettings
 from isthmus.federation.agreement import CONTEXT, Agreement, Terms
@@ -68,16 +69,6 @@ class Alliance:
             mark = sign_detached(operator.root.key, CONTEXT, made.agreement.canonical())
             made = made.signed_by(operator.domain.name, mark)
         return made
-
-    def clauses(self, down: list[dict[str, Any]] | None, up: list[dict[str, Any]] | None,
-                **flow: Any) -> dict[str, Any]:  # fmt: skip
-        """Terms whose clauses are these (None: as drafted)."""
-        terms = self.agreed().agreement.model_dump(mode="json", exclude_none=True)
-        for one, wanted in zip(terms["flows"], (down, up), strict=True):
-            one |= flow
-            if wanted is not None:
-                one["clauses"] = wanted
-        return {"flows": terms["flows"]}
 
     def write(self, agreement: Agreement, *ends: str) -> None:
         """In one step, as an operator's tool does."""
@@ -161,6 +152,22 @@ async def alliance(folder: Path, *, linked: bool = True, **terms: Any) -> AsyncI
         yield made
     finally:
         await made.stop()
+
+
+def clauses(
+    down: list[dict[str, Any]] | None, up: list[dict[str, Any]] | None = None, **flow: Any
+) -> dict[str, Any]:
+    """Terms whose clauses are these (None: as drafted); ``flow`` goes to both directions."""
+    base = draft(
+        "alps", tier=CARRIER.name, site=PARTNER.name, days=1, tenants=("acme",),
+        not_before=datetime.now(UTC),
+    )  # fmt: skip
+    flows = base.agreement.model_dump(mode="json", exclude_defaults=True)["flows"]
+    for one, wanted in zip(flows, (down, up), strict=True):
+        one |= flow
+        if wanted is not None:
+            one["clauses"] = wanted
+    return {"flows": flows}
 
 
 def later(**delta: float) -> str:
