@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,19 +27,17 @@ from tests.support import eventually
 from isthmus.chaos.demo import chains
 from isthmus.chaos.demo.facts import Facts
 from isthmus.chaos.demo.stage import Stage
+from isthmus.chaos.proving.doors import door
 from isthmus.chaos.toxics import Toxics
 from isthmus.contract.families import SPECS
 from isthmus.contract.scopes import site_exports, tier_exports
 from isthmus.deploy.lab.addresses import TOXIPROXY_API
 from isthmus.deploy.lab.engine import Lab
 from isthmus.deploy.lab.spec import GLOBAL, LabLink, LabSite, LabSpec
-from isthmus.deploy.lab.trust import ADMIN
 from isthmus.deploy.lab.wan import link_name
 from isthmus.federation.digest import digest, imported
 from isthmus.federation.status import LinkStatus, read_status
 from isthmus.kv.etcd import EtcdStore
-from isthmus.kv.settings import EtcdSettings
-from isthmus.vswitch import Node
 
 MILAN, PARIS, ZURICH = "milan", "paris", "zurich"
 SITES = (MILAN, PARIS, ZURICH)
@@ -51,36 +48,6 @@ ROGUE = ".rogue"
 """A process that a test started; nobody brings it back."""
 
 GLOBAL_PROCESSES = ("etcd", "gateway", "controllers", "api")
-
-SPLICE = """
-import asyncio, ssl, sys
-path, folder, name = sys.argv[1:]
-context = ssl.create_default_context(cafile=folder + "/ca.pem")
-context.load_cert_chain(folder + "/cert.pem", folder + "/key.pem")
-context.set_alpn_protocols(["h2"])
-async def copy(reader, writer):
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass
-    finally:
-        writer.close()
-async def one(reader, writer):
-    try:
-        theirs = await asyncio.open_connection(
-            "127.0.0.1", 2379, ssl=context, server_hostname=name)
-    except OSError:
-        writer.close()
-        return
-    await asyncio.gather(copy(reader, theirs[1]), copy(theirs[0], writer))
-async def main():
-    server = await asyncio.start_unix_server(one, path)
-    print("ready", flush=True)
-    await server.serve_forever()
-asyncio.run(main())
-"""
 
 
 def spec() -> LabSpec:
@@ -282,7 +249,7 @@ async def world(base: Path) -> AsyncIterator[World]:
         stage = Stage(lab, Facts(lambda _: None))
         stack.push_async_callback(stage.close)
         stores = {
-            tier: await stack.enter_async_context(_door(lab, tier)) for tier in lab.addresses.tiers
+            tier: await stack.enter_async_context(door(lab, tier)) for tier in lab.addresses.tiers
         }
         running = World(lab, stage, stores, Toxics(TOXIPROXY_API))
         await running.run(running.chain(WEB, "milan-a", "paris-a", sites=[MILAN, PARIS]))
@@ -294,28 +261,6 @@ async def world(base: Path) -> AsyncIterator[World]:
             path = base.parent / "isthmus-two-tiers.json"
             with contextlib.suppress(OSError):
                 path.write_text(json.dumps(running.figures, indent=1) + "\n")
-
-
-@asynccontextmanager
-async def _door(lab: Lab, tier: str) -> AsyncIterator[EtcdStore]:
-    """The admin's way into a store from outside the tier's namespace."""
-    path = lab.base / tier / "door.sock"
-    more = (str(path), str(lab.trust.folder(tier, ADMIN)), lab.trust.store_name(tier))
-    process = await asyncio.create_subprocess_exec(
-        *Node(tier).command(sys.executable, "-I", "-c", SPLICE, *more),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(20):
-        assert await process.stdout.readline() == b"ready\n"
-    store = EtcdStore.connect(EtcdSettings(endpoints=(f"unix:{path}",)))
-    try:
-        yield store
-    finally:
-        await store.aclose()
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
 
 
 class Watched:
