@@ -46,18 +46,24 @@ _SITE: dict[str, str] = {
 }
 _GLOBAL: dict[str, str] = {
     "global_intake.intent_written": "the intent stands; its explanation is not written",
+    "global_intake.segment_written": "a peer's segment is admitted; its explanation is not written",
+    "global_intake.segment_deleted": "a peer's segment is carried no more; its explanation still stands",
     "global_intake.intent_deleted": "the intent is gone; its explanation still stands",
     "global_placer.placement_written": "the reservation stands; its explanation is not written",
     "global_placer.explained": "the reservation is explained; the event is not told yet",
     "global_placer.placement_deleted": "the reservation is gone; its explanation still stands",
     "wiring.vni_claimed": "a network identifier is claimed; no wire names it yet",
     "wiring.wire_written": "one wire is written; the sites know nothing of it",
+    "wiring.outer_wire_written": "a peer's wire is written; its far end is not passed on yet",
     "wiring.segment_written": "one site's segment is in its outbox; others may be missing",
     "wiring.far_end_written": "one end knows the other's address; the other may not",
     "wiring.far_ends_deleted": "a withdrawn wire's far ends are gone; its number is still claimed",
     "wiring.vni_deleted": "a withdrawn wire's number is free; the wire still stands",
     "wiring.wire_deleted": "a withdrawn wire is gone; segments may still stand",
     "wiring.segment_deleted": "one segment is taken out of its outbox; others may stand",
+    "representative.site_written": "the tier's summary is told; chains and wires are not",
+    "representative.chain_written": "one chain's status is told to its peer; others may be missing",
+    "representative.wires_written": "the ends of a peer's wires are told",
 }
 _LINK: dict[str, str] = {
     "export.history_opened": "the history is proved in our store; the peer has heard nothing",

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.contract.family import Tier
+from isthmus.global_tier.carrying import Policy
 from isthmus.global_tier.intake import Intake
 from isthmus.global_tier.placer import Placer
 from isthmus.global_tier.region import Region
 from isthmus.global_tier.reporter import Reporter
+from isthmus.global_tier.representative import Representative
 from isthmus.global_tier.settings import GlobalSettings
 from isthmus.global_tier.wiring import Wiring
 from isthmus.identity import Identity
@@ -30,25 +32,35 @@ from isthmus.microcontroller import Microcontroller, Runner, prometheus_text
 from isthmus.microcontroller.janitor import Janitor
 from isthmus.microcontroller.maintenance import Maintenance
 
+NOBODY_ASKS = Policy()
 HEALTH_PERIOD_S = 0.5
 STOP_TIMEOUT_S = 5.0
 
 
-def controller(component: str, runtime: str, store: EtcdSettings | None = None) -> Microcontroller:
-    """The controller of a component's name; ``store`` for the one that keeps its space."""
-    name, _, rest = component.partition(".")
-    if name == "region":
+def controller(
+    component: str,
+    runtime: str,
+    store: EtcdSettings | None = None,
+    *,
+    name: str = "global",
+    policy: Policy = NOBODY_ASKS,
+) -> Microcontroller:
+    """The controller of a component's name; ``store`` for the one that keeps its space. ``name`` and ``policy`` are for
+    a tier that stands for its sites towards peers."""
+    kind, _, rest = component.partition(".")
+    if kind == "region":
         return Region(rest, runtime)
     made: dict[str, Microcontroller] = {
-        "intake": Intake(),
-        "placer": Placer(runtime),
-        "wiring": Wiring(),
+        "intake": Intake(policy),
+        "placer": Placer(runtime, policy.tier),
+        "wiring": Wiring(policy.numbers),
         "reporter": Reporter(),
+        "representative": Representative(name, policy),
         "janitor": Janitor(Tier.GLOBAL),
     }
     if store is not None:
         made["maintenance"] = Maintenance(EtcdSpace(store))
-    return made[name]
+    return made[kind]
 
 
 def health_file(settings: GlobalSettings, group: str) -> Path:
@@ -130,5 +142,7 @@ class ControllerGroup:
             key_file=folder / "key.pem",
         )
         origin = str(Identity.of_global(settings.trust_domain, component))
-        made = controller(component, settings.runtime, reach)
+        made = controller(
+            component, settings.runtime, reach, name=settings.name, policy=settings.policy
+        )
         return Runner(made, EtcdStore.connect(reach), origin)

@@ -1,4 +1,8 @@
-"""The global tier's intake: checks what the carrier's users ask for against what is registered (DESIGN section 7)."""
+"""The global tier's intake: checks what the carrier's users ask for against what is registered (DESIGN section 7).
+
+Where peers may ask this tier to carry segments, it decides about those, too (:mod:`isthmus.global_tier.carrying`). A
+name is one of ours or one of a peer's, and ours win.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from isthmus.contract.chain import ChainSpec, Explanation
-from isthmus.contract.families import G_EXPLAIN, G_INTENTS, G_REQUESTS, G_SITES
+from isthmus.contract.families import G_EXPLAIN, G_INTENTS, G_REQUESTS, G_SEGMENTS, G_SITES
+from isthmus.contract.peering import Refused
 from isthmus.contract.world import Intent
 from isthmus.failpoint import afailpoint
+from isthmus.global_tier.carrying import WATCHES, Policy, carry, drop, wished
 from isthmus.microcontroller import Context, Traits
 
+__all__ = ["Intake", "Refused"]
+
 SITES = "*sites"
-
-
-class Refused(Exception):
-    """The request cannot become an intent; names field, value and fix."""
-
-    def __init__(self, constraint: str, message: str) -> None:
-        super().__init__(message)
-        self.constraint = constraint
 
 
 @dataclass(slots=True)
 class Intake:
     """Work items are ``<tenant>/<chain>``."""
 
+    policy: Policy = field(default_factory=Policy)
     component: str = "intake"
     traits: Traits = field(default_factory=Traits)
 
@@ -37,17 +38,20 @@ class Intake:
             G_SITES.prefix(),
             G_INTENTS.prefix(),
             G_EXPLAIN.prefix(component=self.component),
+            *(WATCHES if self.policy.delegations else ()),
         )
 
     def items_for(self, key: str) -> Iterable[str]:
         """The chain; a new site may make refused requests possible."""
-        for family in (G_REQUESTS, G_INTENTS, G_EXPLAIN):
+        for family in (G_REQUESTS, G_INTENTS, G_SEGMENTS, G_EXPLAIN):
             values = family.parse(key)
             if values is not None:
                 yield f"{values['tenant']}/{values['chain']}"
                 return
         if G_SITES.parse(key) is not None:
             yield SITES
+        elif (item := wished(key, self.policy)) is not None:
+            yield item
 
     async def reconcile(self, item: str, context: Context) -> float | None:
         """Admit or refuse one request."""
@@ -56,18 +60,19 @@ class Intake:
                 await self._settle(known.variables["tenant"], known.variables["chain"], context)
             return None
         tenant, _, chain = item.partition("/")
-        await self._settle(tenant, chain, context)
-        return None
+        return await self._settle(tenant, chain, context)
 
-    async def _settle(self, tenant: str, chain: str, context: Context) -> None:
+    async def _settle(self, tenant: str, chain: str, context: Context) -> float | None:
         request = context.state.get(G_REQUESTS, tenant=tenant, chain=chain)
         intent_key = G_INTENTS.key(tenant=tenant, chain=chain)
         explain_key = G_EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)
         if request is None:
             await context.writer.delete(intent_key)
             await afailpoint("global_intake.intent_deleted")
+            if self.policy.delegations:
+                return await carry(self.policy, tenant, chain, context)
             await context.writer.delete(explain_key)
-            return
+            return None
         try:
             self._check(request.spec, context)
         except Refused as refusal:
@@ -76,7 +81,10 @@ class Intake:
             )
             if await context.writer.put(explain_key, explanation):
                 await context.event("refused", f"{tenant}/{chain}", str(refusal), "warning")
-            return
+            return None
+        standing = context.state.get(G_SEGMENTS, tenant=tenant, chain=chain)
+        if standing is not None:
+            await drop(standing, context, "a user of this tier has the name now")
         entry = context.state.entry(G_REQUESTS.key(tenant=tenant, chain=chain))
         revision = entry.mod_revision if entry is not None else 0
         await context.writer.put(intent_key, Intent(spec=request.spec, request_revision=revision))
@@ -85,6 +93,7 @@ class Intake:
             explain_key,
             Explanation(decision="accepted", reason=f"{len(request.spec.functions)} functions"),
         )
+        return None
 
     def _check(self, spec: ChainSpec, context: Context) -> None:
         sites = {

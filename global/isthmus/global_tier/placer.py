@@ -17,13 +17,16 @@ from isthmus.contract.families import (
     G_LINKS,
     G_PLACEMENTS,
     G_REMOTE,
+    G_SEGMENTS,
     G_SITES,
 )
-from isthmus.contract.instance import SiteSummary
-from isthmus.contract.scopes import site_summary_key
+from isthmus.contract.peering import Refused
+from isthmus.contract.world import CarriedSegment, Intent
 from isthmus.contract.world import Placement as PlacementRecord
 from isthmus.failpoint import afailpoint
 from isthmus.global_tier import sites
+from isthmus.global_tier.orders import LOCAL, Order, SiteView, order_for_peer, order_of
+from isthmus.global_tier.views import site_views
 from isthmus.microcontroller import Context, Known, Traits
 from isthmus.placement import Placement, Refusal, Usage, place
 
@@ -33,16 +36,18 @@ WAITING = "*waiting"
 
 @dataclass(slots=True)
 class Placer:
-    """One worker: each decision sees the one before it. ``runtime`` is recorded with every decision."""
+    """One worker: each decision sees the one before it. ``runtime`` is recorded with every decision; ``tier`` is who we
+    are, where peers ask us."""
 
     runtime: str = "in-process"
+    tier: str = ""
     component: str = "placer"
     traits: Traits = field(default_factory=Traits)
 
     @property
     def watches(self) -> Sequence[str]:
         """Intents, sites, links, summaries, and what it writes itself."""
-        families = (G_INTENTS, G_SITES, G_LINKS, G_PLACEMENTS)
+        families = (G_INTENTS, G_SEGMENTS, G_SITES, G_LINKS, G_PLACEMENTS)
         return (
             *(family.prefix() for family in families),
             G_REMOTE.prefix(),
@@ -51,7 +56,7 @@ class Placer:
 
     def items_for(self, key: str) -> Iterable[str]:
         """The chain; a changed site, link or summary concerns those that wait."""
-        for family in (G_INTENTS, G_PLACEMENTS, G_EXPLAIN):
+        for family in (G_INTENTS, G_SEGMENTS, G_PLACEMENTS, G_EXPLAIN):
             values = family.parse(key)
             if values is not None:
                 yield f"{values['tenant']}/{values['chain']}"
@@ -67,106 +72,142 @@ class Placer:
             tenant, _, chain = item.partition("/")
             await self._settle(tenant, chain, context)
             return None
-        intents = sorted(
-            context.state.items(G_INTENTS),
-            key=lambda known: (-known.envelope.body.spec.priority, known.key),
-        )
-        for known in intents:
-            if context.state.get(G_PLACEMENTS, **known.variables) is None:
-                await self._settle(known.variables["tenant"], known.variables["chain"], context)
+        waiting = [
+            (-_priority(known.envelope.body), known.key, known.variables)
+            for family in (G_INTENTS, G_SEGMENTS)
+            for known in context.state.items(family)
+        ]
+        for _, _, names in sorted(waiting, key=lambda one: one[:2]):
+            if context.state.get(G_PLACEMENTS, **names) is None:
+                await self._settle(names["tenant"], names["chain"], context)
         return None
 
     async def _settle(self, tenant: str, chain: str, context: Context) -> None:
         key = G_PLACEMENTS.key(tenant=tenant, chain=chain)
         explain_key = G_EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)
-        known = next(iter(context.state.items(G_INTENTS, tenant=tenant, chain=chain)), None)
+        current: PlacementRecord | None = context.state.get(
+            G_PLACEMENTS, tenant=tenant, chain=chain
+        )
+        known = _asked(tenant, chain, context)
         if known is None:
             await context.writer.delete(key)
             await afailpoint("global_placer.placement_deleted")
             await context.writer.delete(explain_key)
             return
-        spec: ChainSpec = known.envelope.body.spec
-        generation = known.envelope.generation
-        current = context.state.get(G_PLACEMENTS, tenant=tenant, chain=chain)
-        if current is not None and current.intent_revision == generation:
+        asked, generation = known.envelope.body, known.envelope.generation
+        if current is not None and _decided(asked, generation, current):
             return
-        answer = self._decide(spec, current, context)
+        views = site_views(context)
+        try:
+            order = _order(asked, views)
+            answer: Placement | Refusal | Explanation
+            answer = self._decide(order, current, views, context)
+        except Refused as refused:
+            answer = Explanation(
+                decision="refused", constraint=refused.constraint, reason=str(refused)
+            )
         if isinstance(answer, Refusal):
-            explanation = _refused(answer)
-            if await context.writer.put(explain_key, explanation):
-                await context.event("refused", f"{tenant}/{chain}", explanation.reason, "warning")
+            answer = _refused(answer)
+        if isinstance(answer, Explanation):
+            if await context.writer.put(explain_key, answer):
+                await context.event("refused", f"{tenant}/{chain}", answer.reason, "warning")
             return
         epoch = max(context.state.revision, current.epoch + 1 if current is not None else 1)
         record = sites.record(
-            spec,
+            order,
             answer,
             epoch=epoch,
             intent_revision=generation,
             decided_by=f"{self.runtime}/{context.writer.stamp.incarnation}",
+            tier=self.tier,
         )
         await context.writer.put(key, record)
         await afailpoint("global_placer.placement_written")
-        await context.writer.put(explain_key, _accepted(spec, answer, context))
+        await context.writer.put(explain_key, _accepted(order, answer, context))
         await afailpoint("global_placer.explained")
-        await context.event("placed", f"{tenant}/{chain}", _where(spec, answer))
+        await context.event("placed", f"{tenant}/{chain}", _where(order, answer))
 
+    @staticmethod
     def _decide(
-        self, spec: ChainSpec, current: PlacementRecord | None, context: Context
+        order: Order,
+        current: PlacementRecord | None,
+        views: Sequence[SiteView],
+        context: Context,
     ) -> Placement | Refusal:
-        views = self._views(context)
-        standing = [one for one in self._standing(context) if not _same(one.spec, spec)]
+        standing = [one for one in _standing(views, context) if not _same(one.spec, order)]
         links = [known.envelope.body for known in context.state.items(G_LINKS)]
         usage = Usage(sites.network(views, links, standing))
         for one in standing:
             usage.apply(sites.demand(one.spec, (), None), sites.standing_placement(one))
-        silent = [view.spec.site for view in views if view.summary is None]
-        return place(usage, sites.demand(spec, silent, current))
-
-    @staticmethod
-    def _views(context: Context) -> list[sites.SiteView]:
-        now = context.now()
-        views = []
-        for known in context.state.items(G_SITES):
-            key = site_summary_key(known.variables["site"])
-            envelope = context.state.envelope(key, SiteSummary)
-            believable = envelope is not None and not envelope.expired(now)
-            views.append(
-                sites.SiteView(
-                    known.envelope.body,
-                    envelope.body if envelope is not None and believable else None,
-                    envelope.age_s(now) if envelope is not None else 0.0,
-                )
-            )
-        return views
-
-    @staticmethod
-    def _standing(context: Context) -> list[sites.Standing]:
-        standing = []
-        for known in context.state.items(G_PLACEMENTS):
-            intent: Known | None = next(
-                iter(context.state.items(G_INTENTS, **known.variables)), None
-            )
-            if intent is None:
-                continue
-            spec = intent.envelope.body.spec
-            record = known.envelope.body
-            if [f.function for f in record.functions] == [f.name for f in spec.functions]:
-                standing.append(sites.Standing(spec, record))
-        return standing
+        closed = {view.spec.site for view in views if view.summary is None}
+        own = None
+        if order.source != LOCAL:
+            # What a peer asks of us is never passed on to a peer, nor led through one: no circle can arise.
+            own = {view.spec.site for view in views if view.spec.relation == "below"}
+            closed |= {view.spec.site for view in views} - own
+        return place(usage, sites.demand(order, closed, current, own))
 
 
-def _same(a: ChainSpec, b: ChainSpec) -> bool:
+def _asked(tenant: str, chain: str, context: Context) -> Known | None:
+    """What has to be placed under this name: an Intent of ours before a peer's CarriedSegment."""
+    for family in (G_INTENTS, G_SEGMENTS):
+        known = next(iter(context.state.items(family, tenant=tenant, chain=chain)), None)
+        if known is not None:
+            return known
+    return None
+
+
+def _order(
+    asked: Intent | CarriedSegment,
+    views: Sequence[SiteView],
+    standing: PlacementRecord | None = None,
+) -> Order:
+    """Raises Refused when an end of a peer's segment has no site."""
+    if isinstance(asked, Intent):
+        return order_of(asked.spec)
+    return order_for_peer(asked, views, standing)
+
+
+def _source(asked: Intent | CarriedSegment) -> str:
+    return LOCAL if isinstance(asked, Intent) else asked.source
+
+
+def _decided(asked: Intent | CarriedSegment, generation: int, current: PlacementRecord) -> bool:
+    """A name can pass from a peer to us and back: whose it is counts, and the peer's epoch, too."""
+    epoch = 0 if isinstance(asked, Intent) else asked.segment.epoch
+    now = (_source(asked), epoch, generation)
+    return (current.source, current.source_epoch, current.intent_revision) == now
+
+
+def _standing(views: Sequence[SiteView], context: Context) -> list[sites.Standing]:
+    standing = []
+    for known in context.state.items(G_PLACEMENTS):
+        record = known.envelope.body
+        asked = _asked(known.variables["tenant"], known.variables["chain"], context)
+        if asked is None or _source(asked.envelope.body) != record.source:
+            continue
+        order = _order(asked.envelope.body, views, record)
+        if [f.function for f in record.functions] == [f.name for f in order.functions]:
+            standing.append(sites.Standing(order, record))
+    return standing
+
+
+def _priority(body: Intent | CarriedSegment) -> int:
+    return body.spec.priority if isinstance(body, Intent) else body.segment.priority
+
+
+def _same(a: Order | ChainSpec, b: Order) -> bool:
     return (a.tenant, a.chain) == (b.tenant, b.chain)
 
 
-def _where(spec: ChainSpec, answer: Placement) -> str:
+def _where(spec: Order, answer: Placement) -> str:
     return ", ".join(
         f"{function.name} at {site}"
         for function, site in zip(spec.functions, answer.sites, strict=True)
     )
 
 
-def _accepted(spec: ChainSpec, answer: Placement, context: Context) -> Explanation:
+def _accepted(spec: Order, answer: Placement, context: Context) -> Explanation:
     return Explanation(
         decision="accepted",
         reason=_where(spec, answer),

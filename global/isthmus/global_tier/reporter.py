@@ -12,10 +12,12 @@ from isthmus.contract.families import (
     G_PLACEMENTS,
     G_REMOTE,
     G_REQUESTS,
+    G_SEGMENTS,
     G_STATUS,
 )
 from isthmus.contract.scopes import site_chain_prefix
 from isthmus.contract.world import Placement
+from isthmus.global_tier.orders import LOCAL, chains_of
 from isthmus.microcontroller import Context, Traits
 
 
@@ -30,12 +32,12 @@ class Reporter:
     @property
     def watches(self) -> Sequence[str]:
         """Decisions, the sites' reports, and its own statuses."""
-        families = (G_INTENTS, G_PLACEMENTS, G_STATUS, G_REMOTE, G_EXPLAIN)
+        families = (G_INTENTS, G_SEGMENTS, G_PLACEMENTS, G_STATUS, G_REMOTE, G_EXPLAIN)
         return tuple(family.prefix() for family in families)
 
     def items_for(self, key: str) -> Iterable[str]:
         """The chain, also when a site reports a later visit of it."""
-        for family in (G_REQUESTS, G_INTENTS, G_PLACEMENTS, G_STATUS, G_EXPLAIN):
+        for family in (G_REQUESTS, G_INTENTS, G_SEGMENTS, G_PLACEMENTS, G_STATUS, G_EXPLAIN):
             values = family.parse(key)
             if values is not None:
                 yield f"{values['tenant']}/{values['chain']}"
@@ -43,10 +45,7 @@ class Reporter:
         remote = G_REMOTE.parse(key)
         if remote is not None and remote["rest"].startswith("summary/chains/"):
             _, _, tenant, chain = remote["rest"].split("/")
-            yield f"{tenant}/{chain}"
-            base, dot, visit = chain.rpartition(".")
-            if dot and visit.isdigit():
-                yield f"{tenant}/{base}"
+            yield from (f"{tenant}/{name}" for name in chains_of(chain))
 
     async def reconcile(self, item: str, context: Context) -> float | None:
         """Report one chain."""
@@ -64,18 +63,21 @@ class Reporter:
     def _status(self, tenant: str, chain: str, context: Context) -> ChainStatus | None:
         state = context.state
         intent = state.get(G_INTENTS, tenant=tenant, chain=chain)
+        segment = None if intent else state.get(G_SEGMENTS, tenant=tenant, chain=chain)
         for component in ("intake", "placer"):
             said = state.get(G_EXPLAIN, component=component, tenant=tenant, chain=chain)
             if said is not None and said.decision == "refused":
                 standing = state.get(G_PLACEMENTS, tenant=tenant, chain=chain)
                 phase = Phase.DEGRADED if standing is not None else Phase.REFUSED
-                return ChainStatus(phase=phase, reason=said.reason)
-        if intent is None:
+                source = segment.source if segment is not None else said.source
+                return ChainStatus(phase=phase, reason=said.reason, source=source)
+        if intent is None and segment is None:
             return None
+        source = segment.source if segment is not None else LOCAL
         placement = state.get(G_PLACEMENTS, tenant=tenant, chain=chain)
         if placement is None:
-            return ChainStatus(phase=Phase.PENDING, reason="waiting for the placer")
-        return self._placed(placement, context)
+            return ChainStatus(phase=Phase.PENDING, reason="waiting for the placer", source=source)
+        return self._placed(placement, context).model_copy(update={"source": source})
 
     def _placed(self, placement: Placement, context: Context) -> ChainStatus:
         reports = [self._report(placed.site, placed.segment.tenant, placed.segment.chain,

@@ -11,35 +11,35 @@ from dataclasses import dataclass
 
 from isthmus.contract.chain import ChainSpec, FunctionSpec, Segment, Terminal
 from isthmus.contract.ids import wire_id
-from isthmus.contract.instance import SiteSummary
 from isthmus.contract.world import (
     LinkSpec,
     PlacedFunction,
     PlacedSegment,
     PlacedWire,
-    SiteSpec,
 )
 from isthmus.contract.world import Placement as PlacementRecord
+from isthmus.global_tier.orders import Order, SiteView, order_of, segment_name
 from isthmus.placement import ChainDemand, Function, Link, Network, Placement, Site
+
+__all__ = [
+    "SiteView",
+    "Standing",
+    "demand",
+    "network",
+    "record",
+    "segment_name",
+    "standing_placement",
+]
 
 MONEY = 1e-6
 """Prices are thousandths of a unit per core: per thousandth of a core that is a millionth of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class SiteView:
-    """A registered site and the newest believable summary of it (None: unknown)."""
-
-    spec: SiteSpec
-    summary: SiteSummary | None
-    age_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
     """A chain that stands: its intent and its placement."""
 
-    spec: ChainSpec
+    spec: ChainSpec | Order
     record: PlacementRecord
 
 
@@ -86,26 +86,31 @@ def network(
 
 
 def demand(
-    spec: ChainSpec, unknown_sites: Iterable[str], current: PlacementRecord | None
+    spec: ChainSpec | Order,
+    unknown_sites: Iterable[str],
+    current: PlacementRecord | None,
+    own: Iterable[str] | None = None,
 ) -> ChainDemand:
-    """A chain as the engine takes it."""
-    names = [function.name for function in spec.functions]
-    limits = spec.constraints
+    """A chain as the engine takes it. ``own``: the traffic may cross these sites only."""
+    order = order_of(spec)
+    names = [function.name for function in order.functions]
+    limits = order.constraints
     stands = None
     if current is not None and [f.function for f in current.functions] == names:
         stands = tuple(function.site for function in current.functions)
     return ChainDemand(
-        id=f"{spec.tenant}/{spec.chain}",
-        functions=tuple(_function(function) for function in spec.functions),
-        ingress=(str(spec.ingress.site),),
-        egress=(str(spec.egress.site),),
-        bandwidth_kbps=(spec.bandwidth_kbps,) * (len(names) + 1),
-        latency_budget_ns=int(spec.latency_budget_ms * 1_000_000),
-        priority=float(spec.priority),
+        id=f"{order.tenant}/{order.chain}",
+        functions=tuple(_function(function) for function in order.functions),
+        ingress=order.ingress,
+        egress=order.egress,
+        bandwidth_kbps=(order.bandwidth_kbps,) * (len(names) + 1),
+        latency_budget_ns=int(order.latency_budget_ms * 1_000_000),
+        priority=float(order.priority),
         allowed_sites=frozenset(limits.sites) or None,
         forbidden_sites=frozenset(unknown_sites),
         countries=frozenset(limits.countries) or None,
         owners=frozenset(limits.owners) or None,
+        transit_sites=None if own is None else frozenset(own),
         affinity=tuple((names.index(a), names.index(b)) for a, b in limits.affinity),
         anti_affinity=tuple((names.index(a), names.index(b)) for a, b in limits.anti_affinity),
         current=stands,
@@ -130,35 +135,47 @@ def standing_placement(one: Standing) -> Placement:
 
 
 def record(
-    spec: ChainSpec, answer: Placement, *, epoch: int, intent_revision: int, decided_by: str
+    spec: ChainSpec | Order,
+    answer: Placement,
+    *,
+    epoch: int,
+    intent_revision: int,
+    decided_by: str,
+    tier: str = "",
 ) -> PlacementRecord:
-    """The engine's answer as the record that wiring works from: segments per site, wires between them."""
-    segments, wires = _segments(spec, answer, epoch)
+    """The engine's answer as the record that wiring works from: segments per site, wires between them. ``tier`` is who
+    we are, where peers ask us: it keeps our names apart from theirs, and marks what we pass on."""
+    order = order_of(spec)
+    segments, wires = _segments(order, answer, epoch, tier)
     return PlacementRecord(
         epoch=epoch,
         functions=tuple(
             PlacedFunction(function=function.name, site=site)
-            for function, site in zip(spec.functions, answer.sites, strict=True)
+            for function, site in zip(order.functions, answer.sites, strict=True)
         ),
         wires=tuple(wires),
         segments=tuple(segments),
         routes=answer.routes,
         latency_us=answer.latency_us,
-        latency_budget_us=int(spec.latency_budget_ms * 1000),
-        bandwidth_kbps=spec.bandwidth_kbps,
+        latency_budget_us=int(order.latency_budget_ms * 1000),
+        bandwidth_kbps=order.bandwidth_kbps,
         cost_milli=round(answer.cost * 1000),
         intent_revision=intent_revision,
         decided_by=decided_by,
+        source=order.source,
+        source_epoch=order.source_epoch,
     )
 
 
 def _segments(
-    spec: ChainSpec, answer: Placement, epoch: int
+    order: Order, answer: Placement, epoch: int, tier: str
 ) -> tuple[list[PlacedSegment], list[PlacedWire]]:
     """Cut the chain where it changes site. A site that is visited twice gets two segments with names of their own."""
-    stops: list[tuple[str, FunctionSpec | None]] = [(str(spec.ingress.site), None)]
-    stops += list(zip(answer.sites, spec.functions, strict=True))
-    stops.append((str(spec.egress.site), None))
+    start = answer.routes[0][0] if answer.routes and answer.routes[0] else order.ingress[0]
+    end = answer.routes[-1][-1] if answer.routes and answer.routes[-1] else order.egress[0]
+    stops: list[tuple[str, FunctionSpec | None]] = [(start, None)]
+    stops += list(zip(answer.sites, order.functions, strict=True))
+    stops.append((end, None))
     runs: list[tuple[str, list[FunctionSpec]]] = []
     wires: list[PlacedWire] = []
     for index, (site, function) in enumerate(stops):
@@ -166,7 +183,7 @@ def _segments(
             if runs:
                 wires.append(
                     PlacedWire(
-                        wire=wire_id(spec.tenant, spec.chain, epoch, len(wires)),
+                        wire=wire_id(order.tenant, order.chain, epoch, len(wires), tier),
                         left_site=runs[-1][0],
                         right_site=site,
                         route=answer.routes[index - 1],
@@ -175,52 +192,44 @@ def _segments(
             runs.append((site, []))
         if function is not None:
             runs[-1][1].append(function)
-    return _name_runs(spec, runs, wires, epoch), wires
+    return _name_runs(order, runs, wires, epoch, tier), wires
 
 
 def _name_runs(
-    spec: ChainSpec,
+    order: Order,
     runs: Sequence[tuple[str, list[FunctionSpec]]],
     wires: Sequence[PlacedWire],
     epoch: int,
+    tier: str,
 ) -> list[PlacedSegment]:
     visits: dict[str, int] = {}
     segments = []
     for index, (site, functions) in enumerate(runs):
         visits[site] = visits.get(site, 0) + 1
-        left = (
-            Terminal(kind="attachment", name=spec.ingress.attachment)
-            if index == 0
-            else Terminal(kind="wire", name=wires[index - 1].wire)
-        )
-        right = (
-            Terminal(kind="attachment", name=spec.egress.attachment)
-            if index == len(runs) - 1
-            else Terminal(kind="wire", name=wires[index].wire)
-        )
+        left = order.left if index == 0 else Terminal(kind="wire", name=wires[index - 1].wire)
+        last = index == len(runs) - 1
+        right = order.right if last else Terminal(kind="wire", name=wires[index].wire)
+        ends = {end.name for end in (left, right) if end.kind == "wire"}
         names = {function.name for function in functions}
         segment = Segment(
-            tenant=spec.tenant,
-            chain=segment_name(spec.chain, visits[site]),
+            tenant=order.tenant,
+            chain=segment_name(order.chain, visits[site], tier),
             functions=tuple(functions),
             left=left,
             right=right,
-            bandwidth_kbps=spec.bandwidth_kbps,
-            priority=spec.priority,
-            partition=spec.partition,
+            wires=tuple(wire for wire in order.wires if wire.wire in ends),
+            bandwidth_kbps=order.bandwidth_kbps,
+            priority=order.priority,
+            partition=order.partition,
             affinity=(),
             anti_affinity=tuple(
-                pair for pair in spec.constraints.anti_affinity if set(pair) <= names
+                pair for pair in order.constraints.anti_affinity if set(pair) <= names
             ),
             epoch=epoch,
+            trail=order.trail_through(tier),
         )
         segments.append(PlacedSegment(site=site, segment=segment))
     return segments
-
-
-def segment_name(chain: str, visit: int) -> str:
-    """The name of a chain's segment at a site it visits for the ``visit``-th time."""
-    return chain if visit == 1 else f"{chain}.{visit}"
 
 
 def _function(function: FunctionSpec) -> Function:

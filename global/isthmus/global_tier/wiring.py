@@ -6,7 +6,7 @@ each end's address to the other end as the sites report them. Two sites never le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from isthmus.contract.chain import Segment, SegmentIntent, WirePeer, WireRef
@@ -23,18 +23,17 @@ from isthmus.contract.families import (
 from isthmus.contract.scopes import site_wire_prefix
 from isthmus.contract.world import PlacedWire, Placement, VniClaim, Wire
 from isthmus.failpoint import afailpoint
-from isthmus.microcontroller import Context, Traits
+from isthmus.global_tier.numbers import ALL_NUMBERS, Numbers
+from isthmus.global_tier.orders import LOCAL, chains_of, visited
+from isthmus.microcontroller import Context, Later, Traits
 from isthmus.policy.keys import ROOT
-
-FIRST_VNI = 1000
-"""Numbers below are left to whoever set up wires by hand before us."""
-LAST_VNI = 2**24 - 1
 
 
 @dataclass(slots=True)
 class Wiring:
-    """Work items are ``<tenant>/<chain>``."""
+    """Work items are ``<tenant>/<chain>``. ``numbers`` are those of our own wires; a peer's bring theirs."""
 
+    numbers: Numbers = ALL_NUMBERS
     component: str = "wiring"
     traits: Traits = field(default_factory=Traits)
 
@@ -49,11 +48,10 @@ class Wiring:
         for family in (G_PLACEMENTS, G_OUTBOX_INTENTS):
             values = family.parse(key)
             if values is not None:
-                yield f"{values['tenant']}/{values['chain'].partition('.')[0]}"
-                yield f"{values['tenant']}/{values['chain']}"
+                yield from (f"{values['tenant']}/{chain}" for chain in chains_of(values["chain"]))
                 return
         remote = G_REMOTE.parse(key)
-        if remote is not None and remote["rest"].startswith("summary/wires/"):
+        if remote is not None and remote["rest"].startswith(("summary/wires/", "wires/")):
             yield f"@{remote['rest'].rsplit('/', 1)[1]}"
         elif (values := G_WIRES.parse(key)) is not None:
             yield f"@{values['wire']}"
@@ -75,6 +73,8 @@ class Wiring:
             placed.wire: await self._wire(tenant, chain, placed, context)
             for placed in placement.wires
         }
+        for placed in _from_peer(placement):
+            wires[placed.ref.wire] = await self._outer(tenant, chain, placed, context)
         kept = await self._segments(placement, wires, context)
         for wire in wires.values():
             kept |= await self._exchange(wire, context)
@@ -98,13 +98,36 @@ class Wiring:
         await afailpoint("wiring.wire_written")
         return wire
 
+    async def _outer(self, tenant: str, chain: str, placed: _Outer, context: Context) -> Wire:
+        """A peer's wire that ends at one of our sites: number and far end are the peer's to say."""
+        key = G_WIRES.key(wire=placed.ref.wire)
+        known = context.state.get(G_WIRES, wire=placed.ref.wire)
+        if known is not None and known.left_site != placed.site:
+            await context.writer.delete(G_OUTBOX_WIRES.key(site=known.left_site, wire=known.wire))
+        told = f"{G_REMOTE.key(site=placed.peer)}wires/{placed.ref.wire}"
+        far = context.state.body(told, WirePeer)
+        wire = Wire(
+            wire=placed.ref.wire,
+            vni=placed.ref.vni,
+            tenant=tenant,
+            chain=chain,
+            left_site=placed.site,
+            right_site=placed.peer,
+            left_address=self._address(placed.site, placed.ref.wire, context),
+            right_address=far.address if far is not None else "",
+            udp_port=placed.ref.udp_port,
+            source=placed.peer,
+        )
+        await context.writer.put(key, wire)
+        await afailpoint("wiring.outer_wire_written")
+        return wire
+
     @staticmethod
     def _address(site: str, wire: str, context: Context) -> str:
         end = context.state.body(f"{site_wire_prefix(site)}{wire}", WirePeer)
         return end.address if end is not None else ""
 
-    @staticmethod
-    async def _claim(wire: str, context: Context) -> int:
+    async def _claim(self, wire: str, context: Context) -> int:
         """The lowest free number, ours from now on; a claim left by an earlier life is found again."""
         taken: dict[int, str] = {
             int(known.variables["number"]): known.envelope.body.wire
@@ -113,10 +136,12 @@ class Wiring:
         for number, owner in taken.items():
             if owner == wire:
                 return number
-        number = next(n for n in range(FIRST_VNI, LAST_VNI) if n not in taken)
-        await context.writer.put(G_VNIS.key(number=str(number)), VniClaim(wire=wire))
+        free = self.numbers.free(taken)
+        if free is None:
+            raise Later(f"wire {wire}: all numbers {self.numbers} are given", after_s=5.0)
+        await context.writer.put(G_VNIS.key(number=str(free)), VniClaim(wire=wire))
         await afailpoint("wiring.vni_claimed")
-        return number
+        return free
 
     async def _segments(
         self, placement: Placement, wires: dict[str, Wire], context: Context
@@ -125,9 +150,7 @@ class Wiring:
         for placed in placement.segments:
             segment: Segment = placed.segment
             refs = tuple(
-                WireRef(wire=end.name, vni=wires[end.name].vni)
-                for end in (segment.left, segment.right)
-                if end.kind == "wire"
+                _ref(wires[end.name]) for end in (segment.left, segment.right) if end.kind == "wire"
             )
             key = G_OUTBOX_INTENTS.key(site=placed.site, tenant=segment.tenant, chain=segment.chain)
             kept.add(key)
@@ -144,6 +167,8 @@ class Wiring:
             (wire.left_site, wire.right_address),
             (wire.right_site, wire.left_address),
         ):
+            if site == wire.source:
+                continue  # a peer reads our end where it reads its sites' (representative)
             key = G_OUTBOX_WIRES.key(site=site, wire=wire.wire)
             kept.add(key)
             if address:
@@ -193,7 +218,25 @@ class Wiring:
         """The chain a segment's name belongs to: its own, or the one before the number of its visit."""
         if context.state.get(G_PLACEMENTS, tenant=tenant, chain=name) is not None:
             return name
-        base, dot, visit = name.rpartition(".")
-        if dot and visit.isdigit() and int(visit) > 1:
-            return base
-        return name
+        return visited(name)[0]
+
+
+def _ref(wire: Wire) -> WireRef:
+    return WireRef(wire=wire.wire, vni=wire.vni, udp_port=wire.udp_port)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outer:
+    """``peer``'s wire that ends at ``site``."""
+
+    peer: str
+    site: str
+    ref: WireRef
+
+
+def _from_peer(placement: Placement) -> Iterator[_Outer]:
+    """The wires that came with a peer's segment."""
+    if placement.source != LOCAL:
+        for placed in placement.segments:
+            for ref in placed.segment.wires:
+                yield _Outer(placement.source, placed.site, ref)

@@ -1,0 +1,255 @@
+"""The representative: a tier that behaves towards a peer above or beside it exactly as a site does (DESIGN section 6).
+
+It writes what a summarizer writes at a site, at the same keys: totals of all sites of the tier, and for the peer that
+asked the status of its segments and the ends of its wires. The sites' names are never in it: a peer knows one name,
+the tier's, and every reason is made here from what is known of the peer's own segment, never passed on from below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from isthmus.contract import ContractError, Envelope, unseal
+from isthmus.contract.chain import ChainStatus, Phase, SegmentIntent, WirePeer
+from isthmus.contract.families import (
+    G_EXPLAIN,
+    G_INTENTS,
+    G_PEER_CHAINS,
+    G_PEER_WIRES,
+    G_PLACEMENTS,
+    G_REMOTE,
+    G_SEGMENTS,
+    G_SITE_SUMMARY,
+    G_SITES,
+    G_STATUS,
+    G_WIRES,
+)
+from isthmus.contract.figures import Told
+from isthmus.contract.instance import SiteSummary
+from isthmus.contract.peering import Delegation
+from isthmus.contract.scopes import site_wire_prefix
+from isthmus.failpoint import afailpoint
+from isthmus.global_tier.carrying import Policy, intent_prefix, wished
+from isthmus.global_tier.totals import TierFacts, summary, used_by_own
+from isthmus.global_tier.views import site_views
+from isthmus.microcontroller import Context, Traits
+
+SITE, WIRES = "*site", "*wires"
+_WORDS = frozenset({"pending", "starting", "running", "lost", "failed", "unknown", "degraded"})
+"""Phases of a function that may be told; a longer text may name hosts."""
+
+
+@dataclass(slots=True)
+class Representative:
+    """``name`` is what peers call this tier: its name as a site."""
+
+    name: str
+    policy: Policy = field(default_factory=Policy)
+    period_s: float = 5.0
+    component: str = "representative"
+    traits: Traits = field(default_factory=Traits)
+    standing_items: tuple[str, ...] = (SITE, WIRES)
+
+    @property
+    def watches(self) -> Sequence[str]:
+        """What it sums up and relays, and its own summaries for peers."""
+        families = (
+            G_SITES, G_REMOTE, G_SEGMENTS, G_INTENTS, G_PLACEMENTS, G_WIRES, G_STATUS, G_EXPLAIN,
+        )  # fmt: skip
+        return (*(family.prefix() for family in families), G_PEER_CHAINS.prefix())
+
+    def items_for(self, key: str) -> Iterable[str]:
+        """Totals, wires, or the chain."""
+        for family in (G_STATUS, G_SEGMENTS, G_INTENTS, G_PLACEMENTS, G_PEER_CHAINS, G_EXPLAIN):
+            values = family.parse(key)
+            if values is not None:
+                yield f"{values['tenant']}/{values['chain']}"
+                if family is G_PLACEMENTS:
+                    yield SITE
+                return
+        remote = G_REMOTE.parse(key)
+        rest = remote["rest"] if remote is not None else ""
+        if rest == "summary/site" or G_SITES.parse(key) is not None:
+            yield SITE
+        elif rest.startswith("summary/wires/") or G_WIRES.parse(key) or G_PEER_WIRES.parse(key):
+            yield WIRES
+        elif (item := wished(key, self.policy)) is not None:
+            yield item
+
+    async def reconcile(self, item: str, context: Context) -> float | None:
+        """Tell one thing."""
+        if item == SITE:
+            await self._site(context)
+            return self.period_s
+        if item == WIRES:
+            await self._wires(context)
+            return None
+        tenant, _, chain = item.partition("/")
+        told = [
+            await self._chain(delegation, tenant, chain, context)
+            for delegation in self.policy.delegations
+        ]
+        await self._forgotten(tenant, chain, context)
+        return self.period_s if any(told) else None
+
+    async def _site(self, context: Context) -> None:
+        held = sum(
+            known.envelope.body.decision == "held"
+            for known in context.state.items(G_EXPLAIN, component="intake")
+        )
+        facts = TierFacts(
+            site_views(context),
+            used_by_own(known.envelope.body for known in context.state.items(G_PLACEMENTS)),
+            held,
+        )
+        body = summary(facts, await self._before(context), context.now())
+        await self._put(G_SITE_SUMMARY.key(), body, context)
+        await afailpoint("representative.site_written")
+
+    @staticmethod
+    async def _before(context: Context) -> Mapping[str, Told]:
+        """What was told last, by whichever life: the store remembers it."""
+        writer = context.writer
+        entry = await writer.store.get(G_SITE_SUMMARY.key(), timeout_s=writer.timeout_s)
+        if entry is None:
+            return {}
+        try:
+            return unseal(entry.value, SiteSummary).body.told
+        except ContractError:
+            return {}
+
+    async def _put(self, key: str, body: SiteSummary | ChainStatus, context: Context) -> None:
+        period_s = self.period_s
+        await context.writer.put(key, body, ttl_s=3 * period_s, refresh_s=period_s * 0.9)
+
+    async def _chain(
+        self, delegation: Delegation, tenant: str, chain: str, context: Context
+    ) -> bool:
+        status = self._told(delegation, tenant, chain, context)
+        key = G_PEER_CHAINS.key(peer=delegation.peer, tenant=tenant, chain=chain)
+        if status is None:
+            await context.writer.delete(key)
+            return False
+        await self._put(key, status, context)
+        await afailpoint("representative.chain_written")
+        return True
+
+    async def _forgotten(self, tenant: str, chain: str, context: Context) -> None:
+        """What was told to a peer that may not ask any more."""
+        for known in list(context.state.items(G_PEER_CHAINS)):
+            names = known.variables
+            mine = (names["tenant"], names["chain"]) == (tenant, chain)
+            if mine and self.policy.of(names["peer"]) is None:
+                await context.writer.delete(known.key)
+
+    def _told(
+        self, delegation: Delegation, tenant: str, chain: str, context: Context
+    ) -> ChainStatus | None:
+        """What ``delegation.peer`` is told of what it asks for under this name."""
+        state, peer = context.state, delegation.peer
+        intent = state.body(f"{intent_prefix(peer)}{tenant}/{chain}", SegmentIntent)
+        record = state.get(G_SEGMENTS, tenant=tenant, chain=chain)
+        carried = record is not None and record.source == peer
+        if intent is None and not carried:
+            return None
+        epoch = intent.segment.epoch if intent is not None else record.segment.epoch
+        said = state.get(G_EXPLAIN, component="intake", tenant=tenant, chain=chain)
+        refused = said is not None and said.decision == "refused" and said.source == peer
+        if delegation.revoked:
+            reason = f"revoked: {self.name} carries nothing for {peer} any more"
+            return ChainStatus(phase=Phase.DEGRADED, reason=reason, source=peer, epoch=epoch)
+        if not carried:
+            if refused:
+                return self._refusal(said.reason, peer, epoch)
+            if record is not None or state.get(G_INTENTS, tenant=tenant, chain=chain) is not None:
+                reason = f"name: {tenant}/{chain} is taken at {self.name}; ask under another name"
+                return self._refusal(reason, peer, epoch)
+            return ChainStatus(phase=Phase.PENDING, source=peer, epoch=epoch)
+        status = self._carried(tenant, chain, peer, context)
+        if refused:
+            phase = Phase.DEGRADED
+            reason = f"the newer request was refused: {said.reason}"
+            return status.model_copy(update={"phase": phase, "reason": reason, "epoch": epoch})
+        return status
+
+    @staticmethod
+    def _refusal(reason: str, peer: str, epoch: int) -> ChainStatus:
+        return ChainStatus(phase=Phase.REFUSED, reason=reason, source=peer, epoch=epoch)
+
+    def _carried(self, tenant: str, chain: str, peer: str, context: Context) -> ChainStatus:
+        """The report of a segment that is carried, without anything of below."""
+        state = context.state
+        placement = state.get(G_PLACEMENTS, tenant=tenant, chain=chain)
+        envelope = state.envelope(G_STATUS.key(tenant=tenant, chain=chain), ChainStatus)
+        if envelope is None or envelope.body.source != peer:
+            return ChainStatus(phase=Phase.PENDING, source=peer)
+        no_place = state.get(G_EXPLAIN, component="placer", tenant=tenant, chain=chain)
+        if no_place is not None and no_place.decision == "refused":
+            record = state.get(G_SEGMENTS, tenant=tenant, chain=chain)
+            phase = Phase.REFUSED if placement is None else Phase.DEGRADED
+            reason = f"no place at {self.name}: {no_place.constraint}"
+            return self._hidden(envelope.body, phase, reason, record.segment.epoch)
+        epoch = placement.source_epoch if placement is not None else 0
+        phase = Phase.UNKNOWN if _old(envelope, context) else envelope.body.phase
+        return self._hidden(envelope.body, phase, self._reason(phase, envelope.body), epoch)
+
+    def _reason(self, phase: Phase, status: ChainStatus) -> str:
+        if phase is Phase.RUNNING:
+            return ""
+        if phase is Phase.REFUSED:
+            return f"{self.name} cannot carry it: refused below"
+        if phase is Phase.UNKNOWN:
+            return f"a part of it at {self.name} was not heard of in time"
+        return f"{status.connected_hops} of {status.hops} hops are patched"
+
+    def _hidden(self, status: ChainStatus, phase: Phase, reason: str, epoch: int) -> ChainStatus:
+        functions = tuple(
+            one.model_copy(
+                update={
+                    "site": self.name,
+                    "host": "",
+                    "instance": "",
+                    "phase": one.phase if one.phase in _WORDS else "degraded",
+                }
+            )
+            for one in status.functions
+        )
+        return ChainStatus(
+            phase=phase,
+            reason=reason,
+            source=status.source,
+            epoch=epoch,
+            path=tuple(f"{self.name}/{one.function}" for one in functions),
+            functions=functions,
+            connected_hops=status.connected_hops,
+            hops=status.hops,
+        )
+
+    async def _wires(self, context: Context) -> None:
+        wanted = set()
+        for known in context.state.items(G_WIRES):
+            wire = known.envelope.body
+            if self.policy.of(wire.source) is None or not wire.left_address:
+                continue
+            key = G_PEER_WIRES.key(peer=wire.source, wire=wire.wire)
+            wanted.add(key)
+            end = context.state.body(f"{site_wire_prefix(wire.left_site)}{wire.wire}", WirePeer)
+            await context.writer.put(
+                key,
+                WirePeer(
+                    wire=wire.wire,
+                    vni=wire.vni,
+                    address=wire.left_address,
+                    udp_port=wire.udp_port,
+                    heard_at=end.heard_at if end is not None else 0.0,
+                ),
+            )
+        for known in list(context.state.items(G_PEER_WIRES)):
+            if known.key not in wanted:
+                await context.writer.delete(known.key)
+        await afailpoint("representative.wires_written")
+
+
+def _old(envelope: Envelope[ChainStatus], context: Context) -> bool:
+    return envelope.expired(context.now())
