@@ -333,3 +333,19 @@ def _wanted(field: Field) -> str:
     if field.one_of:
         return "one of " + ", ".join(field.one_of)
     return "a " + " or ".join(kind.__name__ for kind in field.types)
+
+
+def as_markdown() -> str:
+    """The table of docs/proving.md; a field in brackets may be absent."""
+    lines = ["| kind | what happened | fields | judged |", "|---|---|---|---|"]
+    for kind in _TABLE:
+        fields = ", ".join(_in_words(field) for field in kind.fields)
+        judged = ", ".join(kind.promises)
+        lines.append(f"| `{kind.name}` | {kind.tells} | {fields} | {judged} |")
+    return "\n".join(lines)
+
+
+def _in_words(field: Field) -> str:
+    name = f"`{field.name}`" if field.required else f"[`{field.name}`]"
+    tells = "/".join(field.one_of) or field.tells
+    return f"{name} {tells}".rstrip()
