@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from isthmus.chaos.history import Recorder
@@ -122,29 +122,33 @@ class Mirror:
 
     async def _follow_source(self, root: ExportRoot, revision: int, *, again: bool) -> None:
         if again:
-            # What the source held at the snapshot is the judge's to know; here only the set is needed.
-            self.held = {}
-            entries = await self._patiently(self._entries_at_rest, root)
-            self.held.update(entries)
+            # Exactly what the judge takes the source back to: from there on no change may be left out.
+            self.held = {k: v for k, v in self.held.items() if not k.startswith(root.relative)}
+            self.held.update(await self._patiently(self._at, root, revision))
         async for batch in self.source.watch(root.source, start_revision=revision + 1):
             for event in batch.events:
                 value = event.entry.value if event.entry is not None else None
                 self._holds(root, event.key, value, event.revision)
 
-    async def _entries_at_rest(self, root: ExportRoot) -> dict[str, str]:
+    async def _at(self, root: ExportRoot, revision: int) -> dict[str, str]:
         if not root.source.endswith("/"):
-            entry = await self.source.get(root.source, timeout_s=5)
+            entry = await self.source.get(root.source, revision=revision, timeout_s=5)
             return {} if entry is None else {root.relative: _hash(entry.value)}
-        snapshot = await self.source.snapshot(root.source, timeout_s=10)
+        snapshot = await self.source.snapshot(root.source, revision=revision, timeout_s=10)
         cut = len(root.source)
         return {root.relative + one.key[cut:]: _hash(one.value) for one in snapshot.entries}
 
     @staticmethod
-    async def _patiently(work: Callable[[ExportRoot], object], root: ExportRoot) -> dict[str, str]:
+    async def _patiently(
+        work: Callable[[ExportRoot, int], Awaitable[dict[str, str]]],
+        root: ExportRoot,
+        revision: int,
+    ) -> dict[str, str]:
+        """While the store is coming back."""
         async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(StoreError):
-                    return await work(root)  # type: ignore[misc, no-any-return]
+                    return await work(root, revision)
                 await asyncio.sleep(0.2)
 
     def _holds(self, root: ExportRoot, key: str, value: bytes | None, revision: int) -> None:
