@@ -184,9 +184,9 @@ class Runner:
             done, _ = await asyncio.wait(
                 {*tasks, *following, stopping}, return_when=asyncio.FIRST_COMPLETED
             )
-            for task in (*tasks, *following):  # not `done`: a set has another order in each process
-                if task in done:
-                    task.result()
+            for ended in (*tasks, *following):  # not `done`: a set has another order elsewhere
+                if ended in done:
+                    ended.result()
             if not self._stop.is_set():
                 raise MicrocontrollerError("a part of it ended by itself")
             queue.shut()

@@ -1,0 +1,212 @@
+"""The instrument is tested: each planted bug must be found within a stated number of seeds, or it measures nothing.
+
+Mutants sit in the real code paths. Where a mutant needs a certain fault to show itself, only seeds with that kind of
+fault are drawn; what finds it is always a judge or the world's own rest, never knowledge of the mutant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from isthmus.chaos.simulation.run import Outcome, run, schedule_of
+from isthmus.chaos.simulation.shrink import shrink
+from isthmus.chaos.simulation.story import LONGEST, story
+from isthmus.chaos.simulation.world_carrier import CarrierWorld
+from isthmus.contract.envelope import Envelope
+from isthmus.federation import link_pb2 as pb
+from isthmus.federation.destination import TxnWriter
+from isthmus.federation.export_pump import ExportPump
+from isthmus.federation.import_pump import ImportPump
+from isthmus.federation.importer import Importer, Work
+from isthmus.federation.source import PeerSource
+from isthmus.global_tier.wiring import Wiring
+from isthmus.microcontroller import Context
+from isthmus.site.healer import Healer
+
+pytestmark = pytest.mark.timeout(900)
+Plant = Callable[[pytest.MonkeyPatch], None]
+LINES = ("line.reset", "line.cut", "line.half-open", "process.crash", "store.compact")
+BACK = ("store.rollback", "store.backup", "store.restore", "line.reset")
+
+
+def sweeps_before_end(patch: pytest.MonkeyPatch) -> None:
+    """Blanking: everything goes when a snapshot begins, as in a naive resync."""
+    honest = ImportPump.on_begin
+
+    def on_begin(self: ImportPump, frame: pb.Begin) -> None:
+        honest(self, frame)
+        importer = self._importer()
+        stale = sorted(importer._stale)
+        for key in stale:
+            importer.known.remove(key)
+        self._enqueue(Work(writes=[(key, None) for key in stale]), 0)
+
+    patch.setattr(ImportPump, "on_begin", on_begin)
+
+
+def never_sweeps(patch: pytest.MonkeyPatch) -> None:
+    """Ghosts: what went away during a cut stays."""
+    honest = Importer.end
+
+    def end(self: Importer, frame: pb.End) -> Work | None:
+        self._stale = set()
+        return honest(self, frame)
+
+    patch.setattr(Importer, "end", end)
+    patch.setattr(Importer, "beat", lambda self, frame: None)
+
+
+def resumes_from_the_present(patch: pytest.MonkeyPatch) -> None:
+    """The exporter follows from where its store stands now, not from where the peer stood."""
+    honest = ExportPump._begin_following
+
+    async def begin(self: ExportPump, token: pb.Token, at: pb.Token) -> None:
+        token.revision = at.revision
+        await honest(self, token, at)
+
+    patch.setattr(ExportPump, "_begin_following", begin)
+    patch.setattr(Importer, "beat", lambda self, frame: None)
+
+
+def believes_every_token(patch: pytest.MonkeyPatch) -> None:
+    """No nonce: a restored store passes for its old self."""
+
+    async def shown(self: PeerSource, *_: object) -> bool:
+        return True
+
+    async def check(self: PeerSource) -> None:
+        return
+
+    patch.setattr(PeerSource, "_shown", shown)
+    patch.setattr(PeerSource, "check", check)
+    patch.setattr(Importer, "beat", lambda self, frame: None)
+
+
+def deletions_leave_nothing(patch: pytest.MonkeyPatch) -> None:
+    """As it was before the simulation found it: a deletion has no witness (docs/bugs-found.md)."""
+    honest_init, honest_shown = TxnWriter.__init__, TxnWriter._continuity
+
+    def init(self: TxnWriter, *given: Any, mark: Any = None, **named: Any) -> None:
+        honest_init(self, *given, **named)
+
+    def shown(self: TxnWriter) -> Any:
+        self._gone = ""
+        return honest_shown(self)
+
+    patch.setattr(TxnWriter, "__init__", init)
+    patch.setattr(TxnWriter, "_continuity", shown)
+
+
+def takes_any_order(patch: pytest.MonkeyPatch) -> None:
+    """Sequence numbers are ignored."""
+
+    def in_order(self: Importer, stream: int, seq: int) -> bool:
+        self.seq = seq
+        return True
+
+    patch.setattr(Importer, "_in_order", in_order)
+
+
+def found(world: str, kinds: tuple[str, ...] | None, within: int) -> Outcome:
+    """The first failing run of the first ``within`` seeds."""
+    for seed in range(within):
+        outcome = run(schedule_of(seed, world, kinds))
+        if not outcome.ok:
+            return outcome
+    pytest.fail(f"not found within {within} seeds")
+
+
+@pytest.mark.parametrize(
+    ("plant", "kinds", "within", "broken"),
+    [
+        (sweeps_before_end, LINES, 30, "G6"),
+        (never_sweeps, LINES, 30, "G6"),
+        (resumes_from_the_present, LINES, 20, "G"),
+        (believes_every_token, BACK, 60, "G"),
+        (deletions_leave_nothing, ("store.rollback",), 250, "G"),
+        (takes_any_order, ("line.swap", "line.double", "line.drop"), 60, "G"),
+    ],
+)
+def test_a_mutant_of_the_links_is_found(
+    plant: Plant,
+    kinds: tuple[str, ...],
+    within: int,
+    broken: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Why: a judge that never condemned anybody may be asleep."""
+    plant(monkeypatch)
+    outcome = found("links", kinds, within)
+    assert any(failure.startswith(broken) for failure in outcome.failures), outcome.failures
+
+
+def test_a_failure_is_shrunk_and_told_in_thirty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why: nine faults and a thousand records are nobody's evening; one fault and a page are."""
+    sweeps_before_end(monkeypatch)
+    failing = found("links", None, 30)
+    shrunk = shrink(failing)
+    assert not shrunk.outcome.ok
+    assert len(shrunk.schedule.faults) <= max(2, len(failing.schedule.faults) // 2)
+    assert shrunk.schedule.lasts_s <= failing.schedule.lasts_s
+    told = story(shrunk.outcome).splitlines()
+    assert len(told) <= LONGEST
+    assert f"seed {failing.schedule.seed}" in told[0]
+    assert any("G6" in line for line in told)
+
+
+def believes_the_future(patch: pytest.MonkeyPatch) -> None:
+    """As it was before the simulation found it: a fact from an hour ahead counts as fresh."""
+
+    def expired(self: Envelope[Any], now: float) -> bool:
+        return self.ttl_s > 0 and self.age_s(now) > self.ttl_s
+
+    patch.setattr(Envelope, "expired", expired)
+
+
+def believes_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """Facts do not age."""
+    patch.setattr(Envelope, "expired", lambda self, now: False)
+
+
+def claims_the_first_number(patch: pytest.MonkeyPatch) -> None:
+    """Every wire gets the same network identifier."""
+
+    async def claim(wire: str, context: Context) -> int:
+        return 1000
+
+    patch.setattr(Wiring, "_claim", staticmethod(claim))
+
+
+def never_heals(patch: pytest.MonkeyPatch) -> None:
+    """Lost sandboxes stay lost."""
+
+    async def reconcile(self: Healer, item: str, context: Context) -> None:
+        return None
+
+    patch.setattr(Healer, "reconcile", reconcile)
+
+
+@pytest.mark.parametrize(
+    ("plant", "kinds", "within", "broken"),
+    [
+        (believes_the_future, ("clock.jump",), 8, "G12"),
+        (believes_for_ever, ("line.cut", "line.half-open"), 6, "G12"),
+        (claims_the_first_number, ("line.reset",), 3, "rest"),
+        (never_heals, ("instance.lost",), 4, "rest"),
+    ],
+)
+def test_a_mutant_of_the_carrier_is_found(
+    plant: Plant,
+    kinds: tuple[str, ...],
+    within: int,
+    broken: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Why: as above, for the controllers."""
+    monkeypatch.setattr(CarrierWorld, "settles_s", 15.0)
+    plant(monkeypatch)
+    outcome = found("carrier", kinds, within)
+    assert any(failure.startswith(broken) for failure in outcome.failures), outcome.failures
