@@ -88,15 +88,11 @@ class Reporter:
         for placed, report in zip(placement.segments, reports, strict=True):
             known = {function.function: function for function in report.functions}
             for spec in placed.segment.functions:
-                functions.append(
-                    known.get(spec.name)
-                    or FunctionStatus(
-                        function=spec.name,
-                        type=spec.type,
-                        site=placed.site,
-                        phase=report.phase.value,
-                    )
+                said = known.get(spec.name) or FunctionStatus(
+                    function=spec.name, type=spec.type, phase=report.phase.value
                 )
+                # A tier that stands for its sites may call itself otherwise than we do.
+                functions.append(said.model_copy(update={"site": placed.site}))
                 path.append(f"{placed.site}/{spec.name}")
             if not placed.segment.functions:
                 path.append(placed.site)

@@ -123,6 +123,11 @@ class HollowTier:
                 link = LinkSpec(source=a, target=b, latency_us=5_000, capacity_kbps=100_000)
                 await self.put(G_LINKS.key(source=a, target=b), link)
 
+    async def register_again(self, name: str, attachments: tuple[str, ...], **more: object) -> None:
+        """The operator changes what is registered; links between sites stay."""
+        document = {"site": name, "region": "all", "attachments": attachments, "relation": "beside"}
+        await self.put(G_SITES.key(site=name), SiteSpec.model_validate({**document, **more}))
+
     def cut(self, name: str) -> None:
         """Nothing crosses the link to ``name`` any more."""
         for link in self.links[name]:
