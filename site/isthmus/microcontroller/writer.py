@@ -65,7 +65,8 @@ class Writer:
     ) -> bool:
         """Make ``body`` the value of ``key``; True when a write was needed.
 
-        A value that ages (``ttl_s``) is also written again when it is older than ``refresh_s``. Raises Conflict,
+        A value that ages (``ttl_s``) is also written again when it is older than ``refresh_s``, or from the future: a
+        clock that was an hour ahead once would leave it unbelieved for an hour. Raises Conflict,
         NotLeader, ValueRefused and the store's errors.
         """
         now = self.surroundings.now()
@@ -73,7 +74,7 @@ class Writer:
         generation = 1
         if current is not None:
             same, generation, age_s = self._compare(current, body, now)
-            if same and (refresh_s <= 0 or age_s < refresh_s):
+            if same and (refresh_s <= 0 or 0 <= age_s < refresh_s):
                 self.skipped += 1
                 return False
         value = seal(
@@ -141,5 +142,5 @@ class Writer:
         except ContractError:
             return False, 1, 0.0
         if old.body == body:
-            return True, old.generation, old.age_s(now)
-        return False, old.generation + 1, old.age_s(now)
+            return True, old.generation, now - old.as_of
+        return False, old.generation + 1, now - old.as_of

@@ -60,6 +60,20 @@ async def test_a_value_that_ages_is_refreshed_and_keeps_its_generation() -> None
     assert envelope.generation == 1
 
 
+async def test_a_value_from_the_future_is_written_again() -> None:
+    """Why: a clock that was an hour ahead once leaves a value that nobody believes (docs/bugs-found.md); its writer
+    must not wait for that hour."""
+    store, clock = MemoryStore(), Clock()
+    writer = writer_on(store, clock=clock)
+    clock.now_s += 3600
+    await writer.put(KEY, Verdict(text="a"), ttl_s=30, refresh_s=10)
+    clock.now_s -= 3600
+    assert await writer.put(KEY, Verdict(text="a"), ttl_s=30, refresh_s=10)
+    entry = await store.get(KEY)
+    assert entry is not None
+    assert unseal(entry.value, Verdict).as_of == clock.now_s
+
+
 async def test_a_write_of_an_old_leader_is_refused_by_the_store() -> None:
     """Why: a frozen leader wakes up and goes on; only the compare in its write can stop it (attack 14)."""
     store, clock = MemoryStore(), Clock()
