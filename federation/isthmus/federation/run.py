@@ -40,20 +40,24 @@ async def run_gateway(
     on_status: OnStatus | None = None,
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
-    """Serve sites until cancelled. ``on_listening`` gets the port."""
+    """Serve sites until cancelled, and keep the links to whom this tier is asked by. ``on_listening`` gets the port."""
     taps = _Taps(settings.tap)
     gateway = Gateway(settings, store, clocks or real_clocks(), tap_of=taps.of)
+    uplinks = [_link(uplink, store, clocks, taps) for uplink in settings.uplinks]
     try:
         await gateway.start()
         if on_listening is not None:
             on_listening(gateway.port)
-        await _tell(
-            gateway.status,
-            settings.status_file,
-            settings.status_every_s,
-            on_status,
-            lambda: gateway.refused,
-        )
+        async with contextlib.AsyncExitStack() as stack:
+            for uplink in uplinks:
+                await stack.enter_async_context(_task(uplink.run()))
+            await _tell(
+                lambda: (*gateway.status(), *(uplink.status() for uplink in uplinks)),
+                settings.status_file,
+                settings.status_every_s,
+                on_status,
+                lambda: gateway.refused,
+            )
     finally:
         await gateway.stop()
         taps.close()
@@ -68,13 +72,7 @@ async def run_site_link(
 ) -> None:
     """Keep a link to the tier above until cancelled."""
     taps = _Taps(settings.tap)
-    link = SiteLink(
-        settings,
-        store,
-        clocks or real_clocks(),
-        jitter=random.random,
-        tap=taps.of(settings.peer.name),
-    )
+    link = _link(settings, store, clocks, taps)
     async with _task(link.run()):
         try:
             await _tell(
@@ -82,6 +80,13 @@ async def run_site_link(
             )
         finally:
             taps.close()
+
+
+def _link(
+    settings: SiteLinkSettings, store: KeyValueStore, clocks: Clocks | None, taps: _Taps
+) -> SiteLink:
+    tap = taps.of(settings.peer.name)
+    return SiteLink(settings, store, clocks or real_clocks(), jitter=random.random, tap=tap)
 
 
 class _Taps:

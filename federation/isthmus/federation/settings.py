@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from isthmus.contract.scopes import SITE_TO_TIER, TIER_TO_SITE
 from isthmus.federation.errors import SettingsRefused
@@ -108,6 +108,22 @@ class GatewaySettings(_Process):
     max_streams: int = Field(4, ge=1)
     """Per connection: one link, and room for one that takes over (attack 11)."""
 
+    uplinks: tuple[SiteLinkSettings, ...] = ()
+    """Towards whom this tier stands for its sites, as a site does: a tier above, or another carrier's beside it.
+    They use this tier's store and this process; each says by itself what the tier is called there."""
+
+    @model_validator(mode="after")
+    def _one_importer_each(self) -> GatewaySettings:
+        """What a peer sends lands below ``remote/<its name>/``: two links of one name would sweep each other away."""
+        names = [peer.name for peer in self.peers] + [link.peer.name for link in self.uplinks]
+        doubled = next((name for name in names if names.count(name) > 1), None)
+        if doubled is not None:
+            raise ValueError(
+                f"peers and uplinks: {doubled!r} is named twice; a carrier that is both above and "
+                "below has a name for each"
+            )
+        return self
+
     def table(self) -> PeerTable:
         """The peers as policy wants them."""
         return PeerTable.of(self.version, (peer.peer() for peer in self.peers))
@@ -150,6 +166,9 @@ class SiteLinkSettings(_Process):
         if isinstance(value, dict):
             return {"accepts": TIER_TO_SITE, "sends": SITE_TO_TIER, **value}
         return value
+
+
+GatewaySettings.model_rebuild()
 
 
 def load_gateway(path: Path) -> GatewaySettings:
