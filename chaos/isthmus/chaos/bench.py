@@ -52,6 +52,12 @@ BENCHES: dict[str, Bench] = {
     "federation-fanin": Bench(
         "isthmus.chaos.bench_federation", "fanin", False, "hollow sites on one gateway"
     ),
+    "federation-summary": Bench(
+        "isthmus.chaos.bench_federation_summary",
+        "summary",
+        False,
+        "bytes of a summary beside those of 10,000 keys raw",
+    ),
     "placement": Bench(
         "isthmus.chaos.bench_placement", "placement", False, "batches against a proved bound"
     ),
