@@ -79,8 +79,11 @@ def test_a_short_schedule_keeps_every_promise(tmp_path: Path) -> None:
         [*PROVE, *SHORT, "--history", str(history), "--json"],
         capture_output=True, text=True, timeout=540, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
+    assert done.returncode in (0, 1), done.stderr[-3000:]
     report = json.loads(done.stdout)
+    broken = [one for one in report["promises"] if one["outcome"] == "broken"]
+    assert not broken, f"{json.dumps(broken, indent=1)[:6000]}\n{done.stderr[-3000:]}"
+    assert done.returncode == 0, done.stderr[-3000:]
     outcomes = {one["id"]: one["outcome"] for one in report["promises"]}
     assert report["ok"]
     assert {outcomes[name] for name in ("G3", "G4", "G5", "G6", "G7")} == {"kept"}
