@@ -15,6 +15,7 @@ from isthmus.contract.family import Family, Tier
 from isthmus.contract.lint import BOUNDED_BY, RETENTIONS
 from isthmus.contract.registry import MODELS
 from isthmus.contract.scopes import SITE_TO_TIER, TIER_TO_SITE, crosses, relative_pattern
+from isthmus.contract.summaries import SUMMARIES
 from isthmus.policy.keys import ROOT
 
 BEGIN = "<!-- generated from the table of families; do not edit -->"
@@ -34,8 +35,27 @@ def contract_page() -> str:
     for tier, families in FAMILIES.items():
         parts.append(f"## {_TITLES[tier]}\n")
         parts += [_section(family) for family in families]
-    parts += [_crossing_section(), _envelope_section(), _models_section()]
+    parts += [_crossing_section(), _summary_section(), _envelope_section(), _models_section()]
     return "\n".join(parts)
+
+
+def _summary_section() -> str:
+    """Which numbers are summaries: what agreements and readers of ``told`` rely on."""
+    lines = [
+        "## Summaries\n",
+        "Fields that sum up others. Each crosses with a telling in `told`: value, bound (wrong by at most so much), "
+        "when and why it was told. It is told again when it moves beyond its band, or reaches its maximal age.\n",
+        "| field | rule | of | from | band | age |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in SUMMARIES:
+        rule, sources = one.rule, ", ".join(source.name for source in one.sources)
+        band = f"{rule.dead_band_share:.0%}" if rule.dead_band_share else f"{rule.dead_band:g}"
+        lines.append(
+            f"| `{one.family.name}`.`{one.field}` | {rule.kind.value} | {one.of} | {sources or 'settings'} "
+            f"| {band} | {rule.max_age_s:g} s |"
+        )
+    return "\n".join([*lines, ""])
 
 
 def specification(frame: str) -> str:
