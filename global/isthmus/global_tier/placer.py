@@ -112,7 +112,11 @@ class Placer:
             if await context.writer.put(explain_key, answer):
                 await context.event("refused", f"{tenant}/{chain}", answer.reason, "warning")
             return
-        epoch = max(context.state.revision, current.epoch + 1 if current is not None else 1)
+        # The intent's own revision is above every epoch that a chain of this name ever had: the store counted up in
+        # between. The mirrors' lowest is not: a quiet one stays behind, and a site that was cut off while the chain
+        # was deleted and asked for again would refuse it for ever (docs/bugs-found.md).
+        newest = max(context.state.revision, known.mod_revision)
+        epoch = max(newest, current.epoch + 1 if current is not None else 1)
         record = sites.record(
             order,
             answer,
