@@ -2,7 +2,8 @@
 
 Intake holds deletions by a peer that would end a large share of its chains at once. Whether that is a broken tier or
 a customer leaving, only a person can tell; the word is given here, for minutes, and is written with an event that says
-whose it was. Only a site has a brake: the global tier deletes nothing that a person did not ask it to.
+whose it was. A site has a brake, and a tier that carries segments for a peer as a site does; a tier that nobody asks
+deletes nothing that a person did not ask it to.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from isthmus.contract import Tier, families, seal
 from isthmus.contract.chain import ChainRecord, Confirmation, Explanation
 from isthmus.contract.instance import OperationalEvent
 from isthmus.contract.problems import refusals
+from isthmus.contract.world import CarriedSegment
 from isthmus.kv.port import Compare, Delete, Entry, Operation, Put, Target, Txn
 
 SHOWN = 500
@@ -64,7 +66,7 @@ async def held_chains(desk: Desk) -> int:
 
 async def confirm(desk: Desk, peer: str, data: bytes, content_type: str, by: str) -> BrakeResult:
     """Let the brake go for ``peer`` for a while; the body may be left out."""
-    await _only_at_a_site(desk)
+    await _only_where_peers_ask(desk)
     peer = checks.name_in_path("peer", peer)
     for_s = _order(data, content_type).for_s
     row = await _known(desk, peer)
@@ -87,7 +89,7 @@ async def confirm(desk: Desk, peer: str, data: bytes, content_type: str, by: str
 
 async def hold(desk: Desk, peer: str, by: str) -> BrakeResult:
     """Take the word back. What is gone is gone; without a word nothing changes."""
-    await _only_at_a_site(desk)
+    await _only_where_peers_ask(desk)
     peer = checks.name_in_path("peer", peer)
     row = await _known(desk, peer)
     message = f"the brake holds again for {peer}: the word of {by}"
@@ -100,13 +102,14 @@ async def hold(desk: Desk, peer: str, by: str) -> BrakeResult:
     return BrakeResult(result=result, peer=peer, held=row.held, revision=revision, message=message)
 
 
-async def _only_at_a_site(desk: Desk) -> None:
-    if desk.tier is Tier.SITE:
+async def _only_where_peers_ask(desk: Desk) -> None:
+    if desk.tier is Tier.SITE or (await desk.snapshot(families.G_SEGMENTS.prefix())).entries:
         return
     sites = ", ".join(await site_names(desk)) or "none yet"
     raise NotKnown(
         "no-brake-here",
-        "the global tier has no brake: a site holds deletions, and is told at the site",
+        "the global tier has no brake while no peer asks it for anything: a site holds deletions, "
+        "and is told at the site",
         fix=f"ask the API of a site, such as 'isthmus brake --at SITE'; the sites are: {sites}",
     )
 
@@ -136,16 +139,18 @@ async def _known(desk: Desk, peer: str) -> BrakeRow:
 
 
 async def _peers(desk: Desk) -> tuple[int, dict[str, _Peer]]:
-    await _only_at_a_site(desk)
+    await _only_where_peers_ask(desk)
+    at_site = desk.tier is Tier.SITE
     wanted = (
-        families.SPECS.prefix(),
+        (families.SPECS if at_site else families.G_SEGMENTS).prefix(),
         families.EXPLAIN.prefix(component="intake"),
         families.CONFIRMATIONS.prefix(),
     )
     specs, explanations, words = await desk.snapshots(wanted)
     peers: dict[str, _Peer] = {}
     for entry in specs.entries:
-        record = fact(entry, ChainRecord)
+        record: Fact[ChainRecord] | Fact[CarriedSegment] | None
+        record = fact(entry, ChainRecord) if at_site else fact(entry, CarriedSegment)
         if record is not None and record.body.source != "local":
             peers.setdefault(record.body.source, _Peer()).chains += 1
     for entry in explanations.entries:

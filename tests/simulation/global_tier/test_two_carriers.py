@@ -10,8 +10,14 @@ from tests.simulation.site.wishes import segment
 from tests.support import eventually
 
 from isthmus.contract import unseal
-from isthmus.contract.chain import ChainSpec, Segment, SegmentIntent
-from isthmus.contract.families import G_EXPLAIN, G_PLACEMENTS, G_REQUESTS, G_SEGMENTS
+from isthmus.contract.chain import ChainSpec, Confirmation, Segment, SegmentIntent
+from isthmus.contract.families import (
+    G_CONFIRMATIONS,
+    G_EXPLAIN,
+    G_PLACEMENTS,
+    G_REQUESTS,
+    G_SEGMENTS,
+)
 from isthmus.contract.ids import tier_mark
 from isthmus.contract.peering import Delegation
 from isthmus.contract.world import Placement
@@ -193,6 +199,12 @@ async def test_the_brake_holds_when_a_peer_deletes_everything(carriers: Carriers
 
     await eventually(held, "B holds")
     assert len(await carriers.b.keys("/segments/acme/")) >= 3
+    await carriers.b.put(G_CONFIRMATIONS.key(peer="carrier-a"), Confirmation())
+
+    async def let_go() -> bool:
+        return await carriers.b.keys("/segments/acme/") == []
+
+    await eventually(let_go, "B lets go on its operator's word")
 
 
 ASKED = "/isthmus/v1/remote/carrier-a/intents/acme/"
