@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.federation_support import SITE, outbox, until
-from tests.integration.federation.lab import lab
+from tests.integration.federation.lab import PARTNER, lab
 
 from isthmus.cli.main import main
+from isthmus.federation import PeerSettings
+from isthmus.federation.agreement import CONTEXT
+from isthmus.federation.draft import draft
+from isthmus.identity import Identity
+from isthmus.trust.signing import sign_detached
+
+ALPS = Identity.of_site(PARTNER, "alps", "federation")
 
 pytestmark = pytest.mark.etcd
 
@@ -41,6 +49,36 @@ async def test_lens_shows_exactly_what_crosses_and_what_is_held_back(
         assert json.loads(capsys.readouterr().out)["crossing"][0]["relative"] == "intents/acme/web"
         assert await run("federation", "lens", str(path), "nobody") == 1
         assert "not listed" in capsys.readouterr().err
+
+
+async def test_lens_shows_what_the_agreement_holds_back_and_when_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its share of the verdict, by the very file that the gateway uses; an ended one lets nothing cross."""
+    async with lab(tmp_path, linked=False) as world:
+        world.enroll(ALPS)
+        for name in ("intents/acme/web", "intents/rival/web", "secret/acme"):
+            await world.hub.put(f"/isthmus/v1/outbox/alps/{name}", b"12345")
+        agreed = tmp_path / "alps.yaml"
+        settings = tmp_path / "gateway.json"
+        peer = PeerSettings(name="alps", identity=str(ALPS), agreement=agreed)
+        settings.write_text(world.gateway_settings(peers=(peer,)).model_dump_json())
+        for days, code in ((1, 0), (-1, 1)):
+            start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=min(0, 2 * days))
+            made = draft("alps", tier="carrier.example", site="partner.example", not_before=start,
+                         days=1, tenants=("acme",))  # fmt: skip
+            for domain, store in world.authorities.items():
+                key = store.root(now_s=start.timestamp()).key
+                mark = sign_detached(key, CONTEXT, made.agreement.canonical())
+                made = made.signed_by(domain.name, mark)
+            agreed.write_bytes(made.to_yaml())
+            agreed.chmod(0o644)
+            assert await run("federation", "lens", str(settings), "alps") == code
+        told = capsys.readouterr()
+        assert "crosses    intents/acme/web" in told.out
+        assert "intents/rival/web: agreement-denied" in told.out
+        assert "holds back 1 of them, the scope 1" in told.out
+        assert "nothing crosses to alps: agreement-expired: not_after" in told.err
 
 
 async def test_status_reads_what_the_process_writes(
