@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from isthmus.chaos.bench_federation_rig import (
     ARRIVED,
     HUB,
+    MIRRORED,
     OUTBOX,
     NotMeasured,
     Report,
@@ -26,6 +29,7 @@ from isthmus.chaos.bench_federation_rig import (
     link_settings,
     linked,
     make_mirror,
+    mirroring,
     pss_bytes,
     rig,
     there,
@@ -78,15 +82,16 @@ async def follow(folder: Path, sizes: Sizes | None = None) -> dict[str, Any]:
     """Steady changes: how late they are, and whether lateness grows."""
     sizes = sizes or Sizes()
     report = Report("federation-follow")
+    reference = await _mirror_lags(folder / "mirror", sizes) if sizes.mirror_reference else {}
     async with rig(folder) as world, linked(world):
         await until(lambda: there(world.site, synced_key(HUB)), "the link stands")
         for rate in sizes.rates:
             cost, arrived = await _follow_at(world, rate, sizes.follow_s)
-            lags = sorted(arrived)
-            p99 = lags[int(len(lags) * 0.99)] * 1e3
+            lags, p99 = sorted(arrived), _p99(arrived) * 1e3
             judged = rate <= 1000
             goal = "<= 250" if judged else ""
-            report.row(f"lag p99 at {rate}/s", p99, "ms", goal, p99 <= 250 if judged else None)
+            met = p99 <= 250 if judged else None
+            report.row(f"lag p99 at {rate}/s", p99, "ms", goal, met, reference.get(rate))
             report.row(f"lag p50 at {rate}/s", lags[len(lags) // 2] * 1e3, "ms")
             early, late = _halves(arrived)
             drift_ms = (late - early) * 1e3
@@ -97,6 +102,23 @@ async def follow(folder: Path, sizes: Sizes | None = None) -> dict[str, Any]:
     return report.document(sizes)
 
 
+async def _mirror_lags(folder: Path, sizes: Sizes) -> dict[int, float]:
+    """The p99 of ``etcdctl make-mirror``, ms by rate; what comes over 10 s after the last change is left out."""
+    found: dict[int, float] = {}
+    folder.mkdir()
+    async with rig(folder) as world, mirroring(world):
+        await world.hub.put(f"{OUTBOX}first", b"0")
+        await until(lambda: there(world.site, f"{MIRRORED}first"), "make-mirror stands")
+        for rate in sizes.rates:
+            _, lags = await _follow_at(world, rate, sizes.follow_s, MIRRORED, patience_s=10.0)
+            found[rate] = _p99(lags) * 1e3
+    return found
+
+
+def _p99(lags: list[float]) -> float:
+    return sorted(lags)[int(len(lags) * 0.99)]
+
+
 def _halves(lags: list[float]) -> tuple[float, float]:
     """Median lag of the first and of the last third, in order of arrival."""
     third = max(1, len(lags) // 3)
@@ -104,11 +126,14 @@ def _halves(lags: list[float]) -> tuple[float, float]:
     return first[len(first) // 2], last[len(last) // 2]
 
 
-async def _follow_at(world: Rig, rate: int, seconds: float) -> tuple[Cost, list[float]]:
+async def _follow_at(
+    world: Rig, rate: int, seconds: float, seen: str = ARRIVED, patience_s: float = 0.0
+) -> tuple[Cost, list[float]]:
+    """The lags of what arrives below ``seen``, in order. With ``patience_s`` what comes later is not waited for."""
     lags: list[float] = []
 
     async def look() -> None:
-        async for batch in world.site.watch(ARRIVED):
+        async for batch in world.site.watch(seen):
             now = time.time()
             lags.extend(now - float(e.entry.value) for e in batch.events if e.entry is not None)
 
@@ -125,7 +150,9 @@ async def _follow_at(world: Rig, rate: int, seconds: float) -> tuple[Cost, list[
                 await write_batches(world.hub, puts)
                 sent += due
             await asyncio.sleep(0.005)
-        await until(lambda: true(len(lags) >= sent * 0.999), "the last changes arrive", 30)
+        with suppress(*((NotMeasured,) if patience_s else ())):
+            everything = "the last changes arrive"
+            await until(lambda: true(len(lags) >= sent * 0.999), everything, patience_s or 30)
     looking.cancel()
     await asyncio.gather(looking, return_exceptions=True)
     return cost, lags
@@ -135,6 +162,22 @@ async def fanin(folder: Path, sizes: Sizes | None = None) -> dict[str, Any]:
     """Many hollow sites (in-memory stores, real links) on one gateway: memory, idle cost, lag under changes."""
     sizes = sizes or Sizes()
     report = Report("federation-fanin")
+    await _fanin(report, folder, sizes)
+    growth = []
+    for count in sizes.growth_sites:
+        fewer = replace(
+            sizes, sites=count, fanin_changes_per_s=sizes.growth_changes_per_s, follow_s=5.0
+        )
+        one = Report(f"{count} sites")
+        place = folder / f"of-{count}"
+        place.mkdir()
+        await _fanin(one, place, fewer)
+        growth.append({"sites": count, **{row["name"]: row["value"] for row in one.figures}})
+    report.series[f"growth, {sizes.growth_changes_per_s} changes/s of each site"] = growth
+    return report.document(sizes)
+
+
+async def _fanin(report: Report, folder: Path, sizes: Sizes) -> None:
     names = [f"s{number}" for number in range(sizes.sites)]
     authority = enroll(folder, names)
     hub = MemoryStore()
@@ -149,7 +192,9 @@ async def fanin(folder: Path, sizes: Sizes | None = None) -> dict[str, Any]:
             one = link_settings(folder, authority, name, f"127.0.0.1:{gateway.port}", None)
             link = SiteLink(one, stores[name], real_clocks(), jitter=lambda: 0.5)
             links.append(asyncio.create_task(link.run()))
+        began = time.monotonic()
         await until(lambda: true(all(link.synced for link in gateway.status())), "all synced", 300)
+        report.row("all links synced after", time.monotonic() - began, "s")
         both = (pss_bytes() - before) / len(names)
         goal = "<= 2097152 (both ends, in one process)"
         report.row("memory of one site", both, "bytes", goal, both <= 2 * 1024 * 1024)
@@ -160,7 +205,6 @@ async def fanin(folder: Path, sizes: Sizes | None = None) -> dict[str, Any]:
             task.cancel()
         await asyncio.gather(*links, return_exceptions=True)
         await gateway.stop()
-    return report.document(sizes)
 
 
 async def _idle(report: Report, gateway: Gateway, sites: int) -> None:

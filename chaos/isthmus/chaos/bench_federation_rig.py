@@ -38,6 +38,7 @@ HUB, SITE = "global", "bench"
 GATEWAY = Identity.of_global(DOMAIN, "gateway")
 OUTBOX = f"/isthmus/v1/outbox/{SITE}/intents/"
 ARRIVED = f"{import_root(HUB)}intents/"
+MIRRORED = "/isthmus/v1/mirrored/"
 
 
 class NotMeasured(RuntimeError):
@@ -54,11 +55,13 @@ class Sizes:
     sites: int = 200
     fanin_changes_per_s: int = 25
     mirror_reference: bool = True
+    growth_sites: tuple[int, ...] = (10, 100, 1000)
+    growth_changes_per_s: int = 5
 
     @classmethod
     def small(cls) -> Sizes:
         """Enough to see that every figure is produced."""
-        return cls(500, 1.0, (100,), 4, 5, mirror_reference=False)
+        return cls(500, 1.0, (100,), 4, 5, mirror_reference=False, growth_sites=(2,))
 
 
 @dataclass(slots=True)
@@ -209,26 +212,33 @@ async def fill(store: EtcdStore, prefix: str, keys: int) -> None:
 
 async def make_mirror(world: Rig, sizes: Sizes) -> float:
     """Seconds that ``etcdctl make-mirror`` takes for the same keys between the same stores."""
-    program = str((await find("etcdctl")).path)
     began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        program, f"--endpoints={world.endpoints[1]}", "make-mirror", f"--prefix={OUTBOX}",
-        "--dest-prefix=/isthmus/v1/mirrored/", world.endpoints[0],
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    last = f"/isthmus/v1/mirrored/t{(sizes.keys - 1) % 50}/c{sizes.keys - 1:07}"
-    try:
+    last = f"{MIRRORED}t{(sizes.keys - 1) % 50}/c{sizes.keys - 1:07}"
+    async with mirroring(world):
         await until(
             lambda: _mirrored(world.site, last, sizes.keys), "make-mirror is done", 600, 0.2
         )
+        return time.monotonic() - began
+
+
+@asynccontextmanager
+async def mirroring(world: Rig) -> AsyncIterator[None]:
+    """``etcdctl make-mirror`` runs beside the block, from the hub's outbox to the site's :data:`MIRRORED`."""
+    program = str((await find("etcdctl")).path)
+    process = await asyncio.create_subprocess_exec(
+        program, f"--endpoints={world.endpoints[1]}", "make-mirror", f"--prefix={OUTBOX}",
+        f"--dest-prefix={MIRRORED}", world.endpoints[0],
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield
     finally:
         process.kill()
         await process.wait()
-    return time.monotonic() - began
 
 
 async def _mirrored(store: EtcdStore, last: str, keys: int) -> bool:
-    highest = f"/isthmus/v1/mirrored/t9/c{max(n for n in range(keys) if n % 50 == 9):07}"
+    highest = f"{MIRRORED}t9/c{max(n for n in range(keys) if n % 50 == 9):07}"
     return await there(store, last) and await there(store, highest)
 
 

@@ -42,7 +42,7 @@ from isthmus.identity import Identity
 from isthmus.kv.errors import StoreError
 from isthmus.kv.port import KeyValueStore
 from isthmus.trust.errors import TrustError
-from isthmus.trust.workload import KeyAndCert, load
+from isthmus.trust.workload import CERT, KeyAndCert, load
 
 REFUSING_CODES = AGREEMENT_CODES | {
     "claim-refused",
@@ -197,10 +197,18 @@ class SiteLink:
     ) -> Callable[[], Any]:
         """Our own certificate: dial again with a newer one; stop with an ended one."""
 
+        seen: tuple[int, ...] = ()  # the first look reads: it may have changed since we dialled
+
         async def guard() -> None:
-            try:
-                newest = load(self._settings.credentials)
-            except TrustError:
+            nonlocal seen
+            if (now := self._seen()) != seen:
+                seen = now
+                try:
+                    newest = load(self._settings.credentials)
+                except TrustError:
+                    newest = held
+                    seen = ()  # half written, perhaps: look again
+            else:
                 newest = held
             if newest.serial != held.serial:
                 raise Renewed("dialling again with the renewed certificate")
@@ -213,6 +221,14 @@ class SiteLink:
             accords.check(self._peer, terms)
 
         return guard
+
+    def _seen(self) -> tuple[int, ...]:
+        """Which certificate lies there; reading and checking it each second would cost more than the link itself."""
+        try:
+            status = (self._settings.credentials / CERT).stat()
+        except OSError:
+            return ()
+        return (status.st_mtime_ns, status.st_ino)
 
     def _was_open(self) -> bool:
         link = self._link

@@ -60,7 +60,6 @@ class ExportPump:
         self._compare: pb.Compare | None = None
         self._broken: Exception | None = None
         self._lanes: list[asyncio.Task[None]] = []
-        self._gathers_until_s = 0.0
         self._unproved_since: float | None = None
         self._moved_at_s = 0.0
         self._acked_at_s = 0.0
@@ -218,10 +217,7 @@ class ExportPump:
             elif self._compare is not None:
                 compare, self._compare = self._compare, None
                 await self._repair(compare)
-            elif exporter.pending_keys and exporter.has_room:
-                if (wait_s := self._lingers_s()) > 0:
-                    await self._wait(wait_s)
-                    continue
+            elif exporter.pending_keys and exporter.has_room and self._keeps_up:
                 self._following = False  # between taking and sending, the digest is ahead
                 taken = self._take()
                 if not taken:
@@ -230,7 +226,6 @@ class ExportPump:
                 changes = [await self._filled(change) for change in taken]
                 await afailpoint("export.batch_taken")
                 await self._send_data(exporter.batch(changes, self._utc_ms()))
-                self._gathers_until_s = self._now_s() + self._limits.linger_s
                 await afailpoint("export.batch_sent")
                 self._moved()
                 if self._unproved_since is None:
@@ -243,12 +238,10 @@ class ExportPump:
             else:
                 await self._wait(self._until_proof_s())
 
-    def _lingers_s(self) -> float:
-        """Until changes that follow one another have company enough to leave; 0: now."""
-        if self.exporter.pending_keys >= self._limits.batch_items:
-            return 0.0
-        left_s = self._gathers_until_s - self._now_s()
-        return left_s if left_s > SHORTEST_S else 0.0
+    @property
+    def _keeps_up(self) -> bool:
+        """False while the peer owes us so many answers that what waits had better gather."""
+        return self.exporter.frames_in_flight < self._limits.follow_frames
 
     def _take(self) -> list[Change]:
         """What may go now: by an agreement's rate and intervals, where there are any."""

@@ -176,6 +176,11 @@ class Exporter:
         return self.in_flight_bytes < self._window_bytes
 
     @property
+    def frames_in_flight(self) -> int:
+        """Batches that were not acknowledged yet."""
+        return len(self._unacked)
+
+    @property
     def quiescent(self) -> bool:
         """True when the peer has been sent everything known here."""
         return self.stream != 0 and not len(self._outbox)

@@ -20,8 +20,13 @@ from isthmus.policy.quotas import Bucket, Quota
 
 MAX_SLOWDOWN_S = 5.0
 """One pause; longer ones would look like a stalled importer to the peer."""
-ACK_DELAY_S = 0.1
-"""How long a small acknowledgement may wait for company; far below any verdict about silence."""
+ACK_DELAY_S = 0.01
+"""How long a small acknowledgement waits for company where nothing is late."""
+LATEST_ACK_S = 0.25
+"""And at most; far below any verdict about silence."""
+ACK_PER_LATE = 5.0
+"""An end that is late itself answers later still, by so many times; its peers, who wait for answers, then send fewer,
+larger frames. So a gateway with hundreds of busy peers sheds messages, not changes."""
 ROUNDING_S = 1e-3
 """Two sums of the same moments may differ; a wait of nothing would spin."""
 Send = Callable[[pb.Frame], Awaitable[None]]
@@ -56,6 +61,7 @@ class ImportPump:
         self._answer: pb.Frame | None = None
         self._ack: tuple[float, pb.Ack] | None = None
         self._ack_bytes = 0
+        self._late_s = 0.0
         self._bucket: Bucket | None = None
         self.slowed_s = 0.0
         self._marked_at_s = 0.0
@@ -164,9 +170,15 @@ class ImportPump:
         """One acknowledgement for many small frames: each costs both ends a message."""
         if self._ack is None:
             return
-        late = self._now_s() - self._ack[0] >= ACK_DELAY_S - ROUNDING_S
-        if late or self._ack_bytes >= self._limits.window_bytes // 8:
+        over_s = self._now_s() - self._ack[0] - self._ack_delay_s
+        if over_s >= -ROUNDING_S:
+            self._late_s += 0.2 * (max(0.0, over_s) - self._late_s)
+        if over_s >= -ROUNDING_S or self._ack_bytes >= self._limits.window_bytes // 8:
             await self._acknowledge()
+
+    @property
+    def _ack_delay_s(self) -> float:
+        return min(LATEST_ACK_S, ACK_DELAY_S + ACK_PER_LATE * self._late_s)
 
     async def _acknowledge(self) -> None:
         if self._ack is not None:
@@ -208,7 +220,7 @@ class ImportPump:
         if self._cursor is not None:
             patience_s = self._limits.cursor_every_s
         if self._ack is not None:
-            patience_s = max(ROUNDING_S, self._ack[0] + ACK_DELAY_S - self._now_s())
+            patience_s = max(ROUNDING_S, self._ack[0] + self._ack_delay_s - self._now_s())
         self._wake.clear()
         try:
             async with asyncio.timeout(patience_s):

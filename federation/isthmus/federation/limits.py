@@ -34,9 +34,10 @@ class LinkLimits(BaseModel):
     """How often the importer asks its own store for the last thing it wrote: a store restored under an open link has
     lost what we believe to be there."""
 
-    linger_s: float = Field(0.1, ge=0)
-    """A change leaves at once; what comes so soon after it leaves together. Each frame costs both ends a message, and a
-    gateway has hundreds of peers: at 25 changes a second of each, two frames in three are saved."""
+    follow_frames: int = Field(2, ge=1)
+    """Frames of changes that may wait for an acknowledgement; the next changes then wait for it and leave together. So
+    changes leave at once where the peer keeps up, and batches grow by themselves where it does not: each frame costs
+    both ends a message, and a gateway has hundreds of peers."""
 
     window_bytes: int = Field(512 * 1024, ge=64 * 1024, le=8 * 1024 * 1024)
     """Unacknowledged bytes of Batch frames: at 100 kB/s a beat queues behind 5 s of data and is still in time."""

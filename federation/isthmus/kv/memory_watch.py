@@ -33,10 +33,12 @@ class Wiring:
         """The store has committed something: wake those whom it concerns."""
         log = self.mvcc.log_after(self._told)
         self._told = self.mvcc.revision
-        keys = [event.key.encode() for _, events in log for event in events]
-        for watch in self.watches:
-            if any(watch.keys.holds(key) for key in keys):
-                watch.waker.set()
+        for _, events in log:
+            for event in events:
+                key = event.key.encode()
+                for watch in self.watches:  # thousands of times a second: no generators here
+                    if watch.keys.holds(key):
+                        watch.waker.set()
 
     def wake(self) -> None:
         """Everybody looks again."""
