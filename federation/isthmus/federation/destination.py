@@ -98,6 +98,12 @@ class TxnWriter:
         self._witness: tuple[str, int] | None = None
         self._gone = ""
 
+    def begin(self, key: str, revision: int) -> None:
+        """``key`` was put at ``revision`` before the store was read: what shows it has all that was read. A store
+        that was restored before our first write would not be noticed else (seed 5137)."""
+        self._witness, self._gone = (key, revision), ""
+        self._newest = max(self._newest, revision)
+
     async def write(self, writes: Sequence[Write], *, parallel: bool) -> None:
         """Store ``writes`` (each key once), in order unless ``parallel``. Raises Superseded when fenced off."""
         chunks = self._chunks(writes)
@@ -200,7 +206,8 @@ class PeerDestination:
             Put(self._root + SESSION, self._session),
             Delete(self._root + QUARANTINE),
         )
-        await self._store.txn(Txn((), takeover))
+        taken = await self._store.txn(Txn((), takeover))
+        self._writer.begin(self._root + SESSION, taken.revision)
         known, token, synced = DigestMap(), None, False
         async for _, entries in self._store.stream_snapshot(self._root):
             for entry in entries:
