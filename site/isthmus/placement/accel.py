@@ -139,6 +139,11 @@ def kernel_cache() -> str:
     return tempfile.mkdtemp(prefix=name)
 
 
+def warm() -> bool:
+    """Whether the kernels are already compiled: the first time takes about a minute."""
+    return numba_available() and any(Path(kernel_cache()).rglob("ruin.recreate*.nbc"))
+
+
 @cache
 def kernels(name: str, plain: bool) -> ModuleType:
     """A kernel module, as it stands (``plain``) or compiled.

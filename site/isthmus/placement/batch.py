@@ -2,7 +2,7 @@
 
 Order of work: one pass in order of worth per scarce thing under congestion prices; a bound at the
 knapsack's prices; then, in turns until ``work`` is spent, rounds of the dual (lower bound) and
-moves of the large-neighbourhood search (better answers); last, every chain once more at true
+moves of the large-neighbourhood search (better answers), with every chain once more at true
 prices. Small problems go to :mod:`isthmus.placement.columns` when HiGHS is there. Every answer is
 rebuilt from names and passes the separate verifier before it leaves.
 
@@ -31,13 +31,14 @@ from isthmus.placement.verify import check, objective
 BUILD = "isthmus.placement/1"
 DEFAULT_WORK = 2_000
 LIFTS = 8  # chains lifted in a move: 4 to 12 do alike, 24 is worse
+AUTO_EXACT_CHAINS = 6  # fewer are packed well in plain Python
 AUTO_FAST_CHAINS = 100  # from here on compiled kernels pay in a batch
 CHUNK = 25  # moves between two looks at the clock
 LINK_SHARE = 0.5  # scale of link prices: this share of the mean worth of a kbit/s
 SITE_FLOOR = 0.1  # least scale of a site price, as a share of the mean worth of a unit
 POLISH = 0.03  # scale of congestion prices while chains are placed anew for cost
 POLISH_LABELS = 200
-REFUSAL_S = 0.002  # what the reasons of one refused chain take; kept free of the time limit
+REFUSAL_S = 2e-5  # per site, what the reasons of one refused chain take; kept free at the end
 
 Clock = Callable[[], float]
 
@@ -97,7 +98,7 @@ def solve(
     """
     if len({c.id for c in chains}) < len(chains):
         raise InvalidProblem("chains", len(chains), "two chains have the same id; rename one")
-    if fast is None and (len(chains) >= AUTO_FAST_CHAINS or len(network.sites) >= AUTO_FAST_SITES):
+    if fast is None and _compiled_pays(len(chains), len(network.sites), exact, time_limit_s):
         fast = accel.numba_available()
     usage = Usage(network, fast=fast) if usage is None else usage
     run = _Run(usage, chains, work, seed, clock, time_limit_s, progress)
@@ -106,6 +107,15 @@ def solve(
         run.exactly(exact)
         run.refine()
     return run.solution(relaxations)
+
+
+def _compiled_pays(chains: int, sites: int, exact: bool | None, time_limit_s: float | None) -> bool:
+    """Large problems need compiled kernels; small ones when there is time to compile, or no need."""
+    if chains >= AUTO_FAST_CHAINS or sites >= AUTO_FAST_SITES:
+        return True
+    if exact is False or chains < AUTO_EXACT_CHAINS:
+        return False
+    return time_limit_s is None or accel.warm()
 
 
 class _Run:
@@ -151,7 +161,8 @@ class _Run:
         """Whether the time limit says stop."""
         if self.time_limit_s is None:
             return False
-        return self._seconds() + REFUSAL_S * self.left_out >= self.time_limit_s
+        reasons_s = REFUSAL_S * len(self.usage.network.sites) * self.left_out
+        return self._seconds() + reasons_s >= self.time_limit_s
 
     def _scales(self) -> tuple[list[float], list[float]]:
         """(worth per scarce thing of each chain, scale of each congestion price)."""
@@ -229,11 +240,14 @@ class _Run:
         from isthmus.placement import recreate
 
         pool = columns.Pool(self.arena)
-        rounds = recreate.rounds_for(len(self.arena.chains), self.limit)
+        fast = self.arena.compiled.fast
+        rounds = recreate.rounds_for(len(self.arena.chains), self.limit, fast=fast)
         recreate.shake(self.arena, self.scale, self.random, pool, rounds, self.out_of_time)
         self._note()
         whole = not self.out_of_time() and recreate.close(self.arena)
-        columns.improve(self.arena, self.dual, self.out_of_time, pool, integer=not whole)
+        for _ in range(0 if whole else recreate.TURNS - 1):
+            recreate.shake(self.arena, self.scale, self.random, pool, rounds, self.out_of_time)
+        columns.improve(self.arena, self.dual, self.out_of_time, pool, integer=rounds == 0)
         self.exact_used = True
         self._note()
 
@@ -243,6 +257,16 @@ class _Run:
             return
         round_cost = max(1, len(self.arena.chains) // 64)
         polished = False
+        sketch = round_cost * (1 + duals.SKETCH_STEPS // self.dual.stride())
+        if not self.exact_used and self.done + sketch <= self.limit // 2:
+            self._polish()
+            self._moves(min(2 * round_cost, self.limit - self.done))
+            polished = True
+            self._note()
+            self.dual.sketch(self.out_of_time)
+            self._finish_round()
+            self.done += sketch + round_cost
+            self._note()
         while self.done < self.limit and not self.out_of_time():
             before = self.arena.objective()
             if not self._dual_round():
@@ -264,6 +288,9 @@ class _Run:
 
     def _dual_round(self) -> bool:
         self.dual.move(self.arena.objective())
+        return self._finish_round()
+
+    def _finish_round(self) -> bool:
         while not self.dual.advance(duals.PRICED_AT_ONCE):
             if self.out_of_time():
                 return False

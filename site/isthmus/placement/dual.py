@@ -4,23 +4,29 @@ Lagrangian dual: for any prices p >= 0 on sites and links,
 ``sum(p * capacity) + sum over chains of max(0, worth - least cost at p)`` is at least the
 objective of every answer. Never a restricted master's LP, which bounds nothing until its pricing
 is exact (research page, pitfalls). Start: one price per resource where the sorted demand cuts the
-capacity (a knapsack; within 0.2 to 0.5 % at once when compute binds), then a projected
-subgradient with momentum, its step by Polyak's rule from the best answer known.
+capacity (a knapsack; within 0.2 to 0.5 % at once when compute binds), then many small steps from
+samples of the chains, then a projected subgradient with momentum, its step by Polyak's rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from isthmus.placement.arena import Arena
 
 ROUNDING = 1e-9  # share of the bound added for what doubles may have lost
 MOMENTUM = 0.6
-FIRST_STEP = 0.5
+FIRST_STEP = 0.05  # 0.5 never bettered the knapsack's bound with 10,000 chains
 SHRINK = 0.6
+SKETCH_STEPS = 32
+SKETCH_STRIDE = 8  # each step sees every eighth chain, so 32 steps cost four rounds
+SKETCH_CHAINS = 1_000  # at least so many chains are seen by a step
+SKETCH_MOVE = 0.002  # share of the scale by which a price moves when it is overused once over
+SKETCH_SHRINK = 0.97
+SKETCH_MOMENTUM = 0.7
 PRICED_AT_ONCE = 500  # chains of a round between two looks at the clock
-PATIENCE = 3  # rounds without a better bound before the step shrinks
+PATIENCE = 1  # rounds without a better bound before the step shrinks
 
 
 def cuts(arena: Arena, sweeps: int = 3) -> list[float]:
@@ -112,6 +118,49 @@ class Dual:
             return False
         self._finish()
         return True
+
+    def stride(self) -> int:
+        """How many chains a step of the sketch passes over."""
+        return max(1, min(SKETCH_STRIDE, len(self.arena.chains) // SKETCH_CHAINS))
+
+    def sketch(self, stop: Callable[[], bool]) -> None:
+        """Many small steps, each from a sample of the chains: prices for the next round.
+
+        Says nothing about the bound: :meth:`advance` then prices every chain at what came out.
+        Measured at 10,000 x 300, "both": four rounds' work takes 0.15 points off the gap, as
+        many whole rounds 0.03.
+        """
+        arena, stride = self.arena, self.stride()
+        velocity, move = [0.0] * len(self.room), SKETCH_MOVE
+        self.prices = list(self.best_prices)
+        for k in range(SKETCH_STEPS):
+            if stop():
+                return
+            self._begin()
+            arena.pricing.bound_round(
+                arena.compiled.graph,
+                self.state,
+                arena.batch,
+                arena.scratch,
+                arena.work,
+                (7 * k) % stride,
+                arena.batch.chains,
+                stride,
+                self.site_use,
+                self.link_use,
+                self.worth,
+            )
+            use = [float(u) for u in self.site_use]
+            use += [float(u) for u in self.link_use][: len(self.room) - self.sites]
+            velocity = [
+                SKETCH_MOMENTUM * old + (1 - SKETCH_MOMENTUM) * (stride * u - v)
+                for old, u, v in zip(velocity, use, self.room, strict=True)
+            ]
+            self.prices = [
+                max(0.0, p + move * s / max(1.0, v) * w)
+                for p, s, v, w in zip(self.prices, self.scale, self.room, velocity, strict=True)
+            ]
+            move *= SKETCH_SHRINK
 
     def _begin(self) -> None:
         arena, floats = self.arena, self.arena.compiled.arrays.floats
