@@ -191,6 +191,9 @@ class Representative:
             reason = f"no place at {self.name}: {no_place.constraint}"
             return self._hidden(envelope.body, phase, reason, record.segment.epoch)
         epoch = placement.source_epoch if placement is not None else 0
+        if placement is not None and envelope.body.epoch != placement.epoch:
+            # The report is of the placement before: told as the newest, it would say "running" of what is not yet.
+            return ChainStatus(phase=Phase.PENDING, source=peer, epoch=epoch)
         phase = Phase.UNKNOWN if _old(envelope, context) else envelope.body.phase
         return self._hidden(envelope.body, phase, self._reason(phase, envelope.body), epoch)
 

@@ -17,6 +17,7 @@ from isthmus.api.models import ApplyResult, DeleteResult
 from isthmus.contract import Tier, ValueRefused, families, seal
 from isthmus.contract.chain import ChainRecord, ChainRequest, ChainSpec
 from isthmus.contract.problems import Problem
+from isthmus.contract.world import CarriedSegment
 from isthmus.kv.port import Compare, Delete, Entry, Put, Target, Txn
 
 ATTEMPTS = 5
@@ -97,10 +98,14 @@ async def _current(
 ) -> tuple[Entry | None, Fact[ChainRequest] | None]:
     """The stored request; refuses a chain that another tier owns."""
     key = desk.families.requests.key(tenant=tenant, chain=chain)
-    record_key = desk.families.records.key(tenant=tenant, chain=chain)
+    at_site = desk.tier is Tier.SITE
+    carried = families.SPECS if at_site else families.G_SEGMENTS
+    record_key = carried.key(tenant=tenant, chain=chain)
     _, found = await desk.gets((key, record_key))
-    if desk.tier is Tier.SITE and key not in found:
-        record = fact(found.get(record_key), ChainRecord)
+    if key not in found:
+        entry = found.get(record_key)
+        record: Fact[ChainRecord] | Fact[CarriedSegment] | None
+        record = fact(entry, ChainRecord) if at_site else fact(entry, CarriedSegment)
         if record is not None and record.body.source != "local":
             raise Clash(
                 "not-ours",
