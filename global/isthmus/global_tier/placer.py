@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from isthmus.contract.chain import Candidate, ChainSpec, Explanation
+from isthmus.contract.chain import Candidate, ChainSpec, ChainStatus, Explanation
 from isthmus.contract.families import (
     G_EXPLAIN,
     G_INTENTS,
@@ -21,10 +21,12 @@ from isthmus.contract.families import (
     G_SITES,
 )
 from isthmus.contract.peering import Refused
+from isthmus.contract.scopes import site_chain_prefix
 from isthmus.contract.world import CarriedSegment, Intent
 from isthmus.contract.world import Placement as PlacementRecord
 from isthmus.failpoint import afailpoint
 from isthmus.global_tier import sites
+from isthmus.global_tier.epochs import forgotten, next_epoch
 from isthmus.global_tier.orders import LOCAL, Order, SiteView, order_for_peer, order_of
 from isthmus.global_tier.views import site_views
 from isthmus.microcontroller import Context, Known, Traits
@@ -62,6 +64,12 @@ class Placer:
                 yield f"{values['tenant']}/{values['chain']}"
                 return
         remote = G_REMOTE.parse(key)
+        if remote is not None and remote["rest"].startswith("summary/chains/"):
+            _, _, tenant, chain = remote["rest"].split("/")
+            yield f"{tenant}/{chain}"
+            base, dot, visit = chain.rpartition(".")
+            if dot and visit.isdigit():
+                yield f"{tenant}/{base}"
         summary = remote is not None and remote["rest"] == "summary/site"
         if summary or G_SITES.parse(key) is not None or G_LINKS.parse(key) is not None:
             yield WAITING
@@ -95,7 +103,10 @@ class Placer:
             await context.writer.delete(explain_key)
             return
         asked, generation = known.envelope.body, known.envelope.generation
-        if current is not None and _decided(asked, generation, current):
+        in_force = _in_force(current, context)
+        standing = current.epoch if current is not None else 0
+        decided = current is not None and _decided(asked, generation, current)
+        if decided and not forgotten(standing, in_force):
             return
         views = site_views(context)
         try:
@@ -116,7 +127,7 @@ class Placer:
         # between. The mirrors' lowest is not: a quiet one stays behind, and a site that was cut off while the chain
         # was deleted and asked for again would refuse it for ever (docs/bugs-found.md).
         newest = max(context.state.revision, known.mod_revision)
-        epoch = max(newest, current.epoch + 1 if current is not None else 1)
+        epoch = next_epoch(newest, standing, in_force)
         record = sites.record(
             order,
             answer,
@@ -150,6 +161,18 @@ class Placer:
             own = {view.spec.site for view in views if view.spec.relation == "below"}
             closed |= {view.spec.site for view in views} - own
         return place(usage, sites.demand(order, closed, current, own))
+
+
+def _in_force(current: PlacementRecord | None, context: Context) -> int:
+    """The highest epoch that the sites of a placement report; after a restore of our store it may be above ours."""
+    reported = (
+        context.state.body(
+            f"{site_chain_prefix(placed.site)}{placed.segment.tenant}/{placed.segment.chain}",
+            ChainStatus,
+        )
+        for placed in (current.segments if current is not None else ())
+    )
+    return max((status.epoch for status in reported if status is not None), default=0)
 
 
 def _asked(tenant: str, chain: str, context: Context) -> Known | None:

@@ -240,8 +240,25 @@ def test_mutants_of_the_epoch_rule(mutant: type[Intake], promise: str) -> None:
     _must_break(found, promise)
 
 
-def test_a_restored_tier_is_refused_until_it_has_caught_up() -> None:
-    """Known and open (docs/bugs-found.md): its epochs begin again below those in force at the sites."""
-    found = explore(lambda: EpochWorld(EpochScene(decisions=2, replays=0, restores=1)), 10)
+RESTORED = EpochScene(decisions=2, replays=1, restores=1)
+
+
+def test_a_restored_tier_learns_the_epochs_in_force_from_its_sites() -> None:
+    """Why: its store counts again from below; found by this world when the revision alone was asked."""
+    found = explore(lambda: EpochWorld(RESTORED), 10)
+    assert not found.broken, str(found)
+    assert found.hits["restore"], "restores did happen"
+
+
+def test_a_tier_that_asks_its_revision_alone_is_refused_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The mutant of the above: what the placer did before."""
+    world = "isthmus.chaos.exploration.epoch_world"
+    monkeypatch.setattr(
+        f"{world}.next_epoch", lambda revision, standing, _: max(revision, standing + 1)
+    )
+    monkeypatch.setattr(f"{world}.forgotten", lambda standing, in_force: False)
+    found = explore(lambda: EpochWorld(RESTORED), 10)
     _must_break(found, "G3")
     assert "restore" in found.moves

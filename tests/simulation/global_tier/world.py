@@ -32,6 +32,7 @@ from isthmus.contract.scopes import (
 )
 from isthmus.contract.world import LinkSpec, SiteSpec
 from isthmus.global_tier.group import controller
+from isthmus.kv.errors import FutureRevision
 from isthmus.kv.memory import MemoryStore
 from isthmus.microcontroller import Runner
 
@@ -53,9 +54,12 @@ class HollowLink:
 
     async def run(self) -> None:
         """Level-triggered: at each change the whole scope is compared."""
-        async for _ in self._source.watch("/isthmus/v1/"):
-            await self.connected.wait()
-            await self._copy()
+        while True:
+            with contextlib.suppress(FutureRevision):  # the source was restored: look again at all
+                async for _ in self._source.watch("/isthmus/v1/"):
+                    await self.connected.wait()
+                    await self._copy()
+                return
 
     async def _copy(self) -> None:
         wanted: dict[str, bytes] = {}

@@ -1,8 +1,8 @@
 """Fencing epochs as a small world: the real rule by which a site takes or refuses what a tier wishes (attack 14, 19).
 
-A tier places a chain again and again, each time with a higher epoch (as its placer counts: never below its store's
-revision). What it wished before can be shown to the site once more: by a link that replays, by a second tier
-process that was paused, by a store that came back from a backup.
+A tier places a chain again and again, each time with a higher epoch (the real rule by which its placer counts). What it
+wished before can be shown to the site once more: by a link that replays, by a second tier process that was paused, by
+a store that came back from a backup.
 
 Promise (G2', at the site): as long as a chain is in force no older epoch replaces it; and left alone, the site has
 what the tier wished last. After a withdrawal nothing remembers the epoch: this rule does not guard against a wish
@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from isthmus.chaos.exploration.explorer import Broken
 from isthmus.contract.chain import ChainRecord, Segment, Terminal
+from isthmus.global_tier.epochs import forgotten, next_epoch
 from isthmus.site.intake import Delegation, Intake, Refused
 
 PEER = "global"
@@ -64,6 +65,7 @@ class EpochWorld:
         self._newest = 0
         self._shown = 0
         self._in_force = 0
+        self._reported = 0
         self._backup: tuple[int, int] | None = None
 
     def moves(self) -> Sequence[str]:
@@ -89,7 +91,7 @@ class EpochWorld:
 
     def _do_decide(self) -> str:
         self._left = replace(self._left, decisions=self._left.decisions - 1)
-        self._newest = max(self._revision, self._newest + 1)
+        self._newest = next_epoch(self._revision, self._newest, self._reported)
         self._revision += 1
         if self._newest not in self._wished:
             self._wished.append(self._newest)
@@ -116,6 +118,7 @@ class EpochWorld:
         before, self._in_force = self._in_force, self._shown
         if self._in_force < before:
             raise Broken(f"G2': epoch {self._in_force} replaced {before}")
+        self._reported = self._in_force  # the site tells what it carries out
         return f"epoch {self._in_force} is in force"
 
     def _do_backup(self) -> str:
@@ -129,16 +132,25 @@ class EpochWorld:
         return f"the tier's store is at revision {self._revision} again, epoch {self._newest}"
 
     def settle(self) -> None:
-        """The link shows the newest wish, the site looks at it."""
-        for move in ("show", "reconcile"):
-            if move in self.moves():
-                self.step(move)
+        """The link shows the newest wish, the site looks at it; the tier hears what the site carries out."""
+        self._settle_site()
+        if forgotten(self._newest, self._reported):
+            self._left = replace(self._left, decisions=self._left.decisions + 1)
+            self.step("decide")
+            self._settle_site()
         if self._newest and self._in_force != self._newest:
             raise Broken(
                 f"G3: left alone the site keeps epoch {self._in_force}, the tier wishes {self._newest}"
             )
 
+    def _settle_site(self) -> None:
+        for move in ("show", "reconcile"):
+            if move in self.moves():
+                self.step(move)
+
     def state(self) -> Hashable:
         """Everything that decides about the future."""
-        positions = (self._revision, self._newest, self._shown, self._in_force)
+        positions = (
+            self._revision, self._newest, self._shown, self._in_force, self._reported,
+        )  # fmt: skip
         return (self._left, positions, tuple(self._wished), self._backup)
