@@ -7,6 +7,7 @@ force is refused: replaying it would give back what was taken away.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from isthmus.federation.terms import LinkTerms, link_terms
 from isthmus.identity import TrustDomain
 from isthmus.policy.peers import Peer
 from isthmus.trust import RevocationList
+from isthmus.trust.errors import TrustError
 from isthmus.trust.signing import signer_of
 
 Roots = Mapping[TrustDomain, Sequence[x509.Certificate]]
@@ -132,6 +134,7 @@ class Accords:
         self._standing = standing
         self._utc_s = utc_s
         self._held: dict[str, Accord] = {}
+        self._own_roots: tuple[x509.Certificate, ...] = ()
 
     def terms(self, peer: Peer, listed: PeerSettings | None) -> LinkTerms | None:
         """What is agreed with ``peer``; None when it needs no agreement. Raises AgreementRefused."""
@@ -164,8 +167,10 @@ class Accords:
         return self._held[peer.name]
 
     def _roots(self) -> Roots:
-        own = tuple(x509.load_pem_x509_certificates(self._own_roots_pem()))
-        return {**self._standing.bundles.roots, self._own: own}
+        """Others' as pinned, our own as enrolled; while our own cannot be read, those we read last."""
+        with contextlib.suppress(TrustError, OSError, ValueError):
+            self._own_roots = tuple(x509.load_pem_x509_certificates(self._own_roots_pem()))
+        return {**self._standing.bundles.roots, self._own: self._own_roots}
 
 
 def judge_period(terms: Terms, now_s: float) -> None:

@@ -30,7 +30,7 @@ from isthmus.federation.errors import (
     Superseded,
 )
 from isthmus.federation.filters import DenialLog
-from isthmus.federation.link import Clocks, Link, LinkPlan, Tap, peer_ends
+from isthmus.federation.link import TICK_S, Clocks, Link, LinkPlan, Tap, peer_ends
 from isthmus.federation.settings import GatewaySettings
 from isthmus.federation.standing import Standing
 from isthmus.federation.status import LinkStatus
@@ -56,6 +56,8 @@ class _Seat:
     link: Link | None = None
     last: LinkStatus | None = None
     connects: int = 0
+    disagreed: str = ""
+    """Why no agreement is in force, once what we hold was marked for it."""
     denials: DenialLog = field(default_factory=DenialLog)
 
 
@@ -98,6 +100,7 @@ class Gateway:
         """By reason: who had no certificate of ours or no place in the table, who claimed another name or sent what
         must not be, who was cut off. What TLS itself turns away never gets here."""
         self.port = 0
+        self._judging: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen."""
@@ -118,9 +121,13 @@ class Gateway:
         )
         self.port = self._server.add_secure_port(self._settings.listen, credentials)
         await self._server.start()
+        self._judging = asyncio.get_running_loop().create_task(self._judge_absent())
 
     async def stop(self, grace_s: float = 1.0) -> None:
         """End every link and the server."""
+        if self._judging is not None:
+            self._judging.cancel()
+            await asyncio.gather(self._judging, return_exceptions=True)
         for seat in self._seats.values():
             if seat.task is not None:
                 seat.task.cancel()
@@ -213,7 +220,7 @@ class Gateway:
             tap=self._tap_of(peer.name),
         )
         task = asyncio.get_running_loop().create_task(link.run())
-        seat.task, seat.link = task, link
+        seat.task, seat.link, seat.disagreed = task, link, ""
         try:
             await task
         except asyncio.CancelledError:
@@ -245,14 +252,37 @@ class Gateway:
             return self._accords.terms(peer, self._listed.get(peer.name))
         except AgreementRefused as refused:
             self.refused[refused.code] += 1
-            seat.last = LinkStatus(
-                peer=peer.name,
-                state="refused",
-                as_of=self._clocks.utc_s(),
-                last_error=f"{refused.code}: {refused}",
-            )
-            await self._quarantine(peer, refused)
+            await self._disagreed(peer, seat, refused)
             raise
+
+    async def _disagreed(self, peer: Peer, seat: _Seat, refused: AgreementRefused) -> None:
+        seat.last = LinkStatus(
+            peer=peer.name,
+            state="refused",
+            as_of=self._clocks.utc_s(),
+            last_error=f"{refused.code}: {refused}",
+        )
+        seat.disagreed = refused.code
+        await self._quarantine(peer, refused)
+
+    async def _judge_absent(self) -> None:
+        """A partner whose end saw first that the agreement is over dials no more; what we hold of it ends all the
+        same, by our own clock and our own copy."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            for peer in self._table.peers:
+                seat = self._seats.get(peer.name)
+                if seat is not None and seat.link is not None:
+                    continue
+                try:
+                    self._accords.terms(peer, self._listed.get(peer.name))
+                except AgreementRefused as refused:
+                    seat = self._seats.setdefault(peer.name, _Seat())
+                    if seat.disagreed != refused.code:
+                        await self._disagreed(peer, seat, refused)
+                else:
+                    if seat is not None:
+                        seat.disagreed = ""
 
     def _plan(self, peer: Peer, terms: LinkTerms | None) -> LinkPlan:
         return LinkPlan(

@@ -147,6 +147,28 @@ async def test_expiry_cuts_an_open_link_at_both_ends_and_marks_what_is_held(tmp_
         assert await arrived(both, "intents/acme/web") == "1", "marked, not deleted"
 
 
+async def test_what_is_held_ends_by_our_own_clock_though_the_partner_never_dials_again(
+    tmp_path: Path,
+) -> None:
+    """A partner that saw the end first goes silent; and a gateway may start after the end. Found by a race in the test
+    above: only the end that was faster had marked what it held."""
+    both = Alliance(tmp_path)
+    key = f"{ROOT}remote/{ALPS}/summary/wires/w-1"
+    await both.hub.put(key, b"held since the last agreement")
+    both.write(both.agreed(not_before=later(days=-2), not_after=later(seconds=-1)))
+    await both.gateway.start()
+    try:
+        await until(lambda: both.at_hub().state == "refused", "refused without a dial")
+
+        async def marked() -> bool:
+            return "agreement-expired" in await quarantined(both.hub, ALPS)
+
+        await until(marked, "what is held is marked")
+        assert await both.hub.get(key) is not None
+    finally:
+        await both.stop()
+
+
 async def test_a_new_version_renews_the_link_and_takes_away_what_it_no_longer_allows(
     tmp_path: Path,
 ) -> None:
