@@ -11,7 +11,7 @@ import asyncio
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ NAMESPACE = "isthmus-global"
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """The least Ray takes: facts travel through the store, not through Ray."""
 INIT_TIMEOUT_S = 120
+MAP_TIMEOUT_S = 600
 
 
 def prepare_environment(folder: Path) -> None:
@@ -32,6 +33,8 @@ def prepare_environment(folder: Path) -> None:
     token = folder / "token"
     if not token.exists():
         files.write_secret(token, secrets.token_hex(32).encode())
+    # HOME moves below; compiled placement kernels (a minute's work) stay where they are found again.
+    os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     os.environ.update(
         {
             "RAY_AUTH_MODE": "token",
@@ -114,6 +117,20 @@ class RayRuntime:
     async def replace(self, name: str) -> None:
         """Kill it; Ray starts a fresh one under the same name."""
         await asyncio.to_thread(self._ray.kill, self._actors[name], no_restart=False)
+
+    async def map(
+        self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]
+    ) -> list[Any]:
+        """One Ray task per entry, answers in order; RuntimeFailed when a task cannot be finished in time."""
+        remote = self._ray.remote(function).options(num_cpus=1, max_retries=2)
+        handles = [remote.remote(*task) for task in tasks]
+        try:
+            answers: list[Any] = await asyncio.to_thread(
+                self._ray.get, handles, timeout=MAP_TIMEOUT_S
+            )
+        except self._ray.exceptions.RayError as error:
+            raise RuntimeFailed(f"placement tasks: {type(error).__name__}") from error
+        return answers
 
     async def close(self) -> None:
         """End the cluster."""

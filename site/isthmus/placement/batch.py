@@ -137,11 +137,11 @@ class _Run:
         plain = [c for c in chains if not c.backup]
         self.pairs = [c for c in chains if c.backup]
         self.arena = Arena(usage.compiled, plain, usage)
-        # what writing the answer will take: as much as reading took, twice, and a little
+        # what writing the answer will take: as much as reading took, some four times
         compiled_s = self._seconds()
         self.time_limit_s, self.whole_s = None, time_limit_s
         if time_limit_s is not None:
-            self.time_limit_s = max(0.0, time_limit_s - 3 * compiled_s)
+            self.time_limit_s = max(0.0, time_limit_s - 5 * compiled_s)
         self.done, self.exact_used, self.left_out = 0, False, 0
         self.history: list[Point] = []
         self.rank, self.scale = self._scales()

@@ -10,12 +10,18 @@ import contextlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from isthmus.global_tier.placement_jobs import InProcess, as_bytes, solve_split, what_if
 from isthmus.global_tier.ray_runtime import RayRuntime
 from isthmus.global_tier.runtime import InProcessRuntime, Runtime
 from isthmus.global_tier.settings import GlobalSettings
+from isthmus.placement.batch import solve
+from isthmus.placement.generator import drawn, make
+from isthmus.placement.solution import dump
+from isthmus.placement.whatif import scenarios
 
 
 def processes() -> list[str]:
@@ -30,6 +36,33 @@ def processes() -> list[str]:
     return found
 
 
+async def placement_work(runtime: Runtime) -> dict[str, Any]:
+    """Failure drills and a split batch here and on the runtime: whether they agree, and seconds each took."""
+    problem = make(drawn(45, 3), 700, regime="both", seed=3)
+    network, chains = problem.network, problem.chains
+    usage = solve(network, chains, work=0, exact=False).usage
+    losses = scenarios(network, ("site",))
+    mapper = runtime if isinstance(runtime, RayRuntime) else InProcess()
+    said: list[bytes] = []
+    spent: list[float] = []
+    for one, tasks in ((InProcess(), 1), (mapper, 2), (mapper, 2)):  # the second finds warm workers
+        began = time.perf_counter()
+        said.append(as_bytes(await what_if(usage, losses, one, tasks=tasks)))
+        spent.append(time.perf_counter() - began)
+    answers = [
+        await solve_split(network, chains, one, workers=2, work=20, seed=1)
+        for one in (InProcess(), mapper)
+    ]
+    bytes_of = [json.dumps(dump(answer), sort_keys=True) for answer in answers]
+    return {
+        "drills": len(losses),
+        "same_drills": said[0] == said[1] == said[2],
+        "same_split": bytes_of[0] == bytes_of[1],
+        "placed": len(answers[0].placements),
+        "seconds": spent,
+    }
+
+
 async def obey(runtime: Runtime, settings: GlobalSettings, line: str) -> Any:
     """One command."""
     verb, _, name = line.strip().partition(" ")
@@ -40,6 +73,8 @@ async def obey(runtime: Runtime, settings: GlobalSettings, line: str) -> Any:
             return dict(await runtime.ensure(name, timeout_s=5.0))
         case "replace":
             await runtime.replace(name)
+        case "placement":
+            return await placement_work(runtime)
         case "close":
             await runtime.close()
         case "processes":

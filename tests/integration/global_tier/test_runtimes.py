@@ -217,6 +217,17 @@ async def test_a_store_that_dies_does_not_end_the_group(tower: Tower) -> None:
     assert (await tower.ready())["pid"] == before["pid"]
 
 
+@pytest.mark.timeout(300)
+async def test_drills_and_parts_give_the_same_bytes_on_either_runtime(tower: Tower) -> None:
+    """Why: where the work ran must not show in the answer, or a decision could not be replayed in one process."""
+    said = await tower.do("placement", timeout_s=240.0)
+    assert said.get("same_drills") is True, said
+    assert said["same_split"] is True
+    assert said["placed"] > 300
+    print(f"{tower.kind}: {said}")
+
+
+
 async def test_closing_leaves_nothing_and_may_be_repeated(tower: Tower) -> None:
     """Why: Ray's processes outlive a careless driver; a second cluster beside the first is a riddle for days."""
     assert await tower.do("close") == "done"
