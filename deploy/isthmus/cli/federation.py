@@ -122,8 +122,13 @@ def lens_command(settings: Path, peer: str, everything: bool, as_json: bool) -> 
 
 async def _look(path: Path, peer: str, everything: bool) -> Lens:
     settings = _either(path)
-    if settings.store is None:
+    reach = settings.store
+    others: tuple[str, ...] = ()
+    if reach is None:
         raise SettingsRefused(f"{path}: store: is needed: endpoints and certificate of our etcd")
+    if isinstance(settings, GatewaySettings):
+        others = tuple(link.peer.name for link in settings.uplinks)
+        settings = next((link for link in settings.uplinks if link.peer.name == peer), settings)
     if isinstance(settings, GatewaySettings):
         found = {one.name: one.peer() for one in settings.peers}
         roots = tier_exports(peer)
@@ -131,8 +136,10 @@ async def _look(path: Path, peer: str, everything: bool) -> Lens:
         found = {settings.peer.name: settings.peer.peer()}
         roots = site_exports(peer)
     if peer not in found:
-        raise SettingsRefused(f"peer {peer!r} is not listed; there are: {', '.join(sorted(found))}")
-    store = EtcdStore.connect(settings.store)
+        raise SettingsRefused(
+            f"peer {peer!r} is not listed; there are: {', '.join(sorted((*found, *others)))}"
+        )
+    store = EtcdStore.connect(reach)
     try:
         check = ScopeFilter(found[peer].sends)
         terms = _agreed(settings, found[peer])

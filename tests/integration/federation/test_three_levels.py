@@ -19,6 +19,7 @@ from tests.federation_support import until
 from tests.integration.federation.lab import QUICK
 from tests.integration.kv.server import EtcdServer, free_port, serves
 
+from isthmus.cli.main import main
 from isthmus.contract import Body, Stamp, seal, unseal
 from isthmus.contract.chain import ChainStatus, Segment, SegmentIntent, WirePeer
 from isthmus.contract.families import G_SITES
@@ -128,12 +129,17 @@ class Levels:
             ),
         )
 
+    def region_settings(self, *, store: bool = False) -> GatewaySettings:
+        """Its gateway, with the link upwards."""
+        up = self.uplink("europe", REGION, "global", TOP, "top")
+        peer = PeerSettings(name="milan", identity=str(MILAN))
+        settings = self.gateway("europe", "europe", REGION, peer, up)
+        reach = self.etcds["europe"].settings() if store else None
+        return settings.model_copy(update={"store": reach})
+
     def run_region(self) -> None:
         """Its gateway with the link upwards, and its controllers."""
-        peer = PeerSettings(name="milan", identity=str(MILAN))
-        settings = self.gateway(
-            "europe", "europe", REGION, peer, self.uplink("europe", REGION, "global", TOP, "top")
-        )
+        settings = self.region_settings()
         self._run(
             "europe", run_gateway(settings, self.stores["europe"], on_status=self._told("europe"))
         )
@@ -302,6 +308,28 @@ async def test_sentinels_of_every_level_stay_there_and_denials_are_counted(tmp_p
             assert leaked == [], at
         await until(lambda: _denied(world.seen["europe:global"]), "the region's exporter says so")
         await until(lambda: _denied(world.seen["top:europe"]), "and the top's")
+
+
+async def test_the_lens_shows_what_crosses_to_a_peer_above(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Why: an operator asks of every link what leaves; the settings of the gateway are the link's, too."""
+    async with levels(tmp_path) as world:
+        await world.put("milan", f"{ROOT}summary/site", SUMMARY, ttl_s=600)
+        await until(lambda: world.get("top", "remote/europe/summary/site", SiteSummary), "up")
+        await world.stores["europe"].put(f"{ROOT}summary/peers/global/secret/x", b"x")
+        path = tmp_path / "gateway.json"
+        path.write_text(world.region_settings(store=True).model_dump_json())
+
+        async def lens(peer: str) -> int:
+            return await asyncio.to_thread(main, ["federation", "lens", str(path), peer])
+
+        assert await lens("global") == 0
+        told = capsys.readouterr().out
+        assert "crosses    summary/site" in told
+        assert "secret/x: scope-denied" in told
+        assert await lens("nobody") == 1
+        assert "global, milan" in capsys.readouterr().err
 
 
 def _denied(status: LinkStatus) -> bool:
