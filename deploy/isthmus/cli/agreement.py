@@ -18,7 +18,7 @@ import click
 from cryptography import x509
 from pydantic import ValidationError
 
-from isthmus.cli.failures import CliFailure
+from isthmus.cli.failures import CliFailure, Unreachable
 from isthmus.contract.scopes import ExportRoot, site_exports, tier_exports
 from isthmus.federation.accord import check_signatures, judge_period
 from isthmus.federation.agreement import CONTEXT, Agreement, Clause, Flow, load, moment
@@ -36,6 +36,9 @@ from isthmus.trust.signing import sign_detached
 from isthmus.trust.store import existing_root
 
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+ANSWER_S = 10.0
+"""To the snapshot of a store that a draft is tried on."""
+
 JSON = click.option("--json", "as_json", is_flag=True, help="as JSON")
 
 
@@ -276,7 +279,11 @@ async def _held(settings: EtcdSettings) -> list[Recorded]:
     store = EtcdStore.connect(settings)
     now_s = time.time()
     try:
-        snapshot = await store.snapshot("/isthmus/v1/")
+        async with asyncio.timeout(ANSWER_S):
+            snapshot = await store.snapshot("/isthmus/v1/")
+    except TimeoutError:
+        asked = f"{settings.endpoints[0]}: no answer within {ANSWER_S:g} s"
+        raise Unreachable(f"{asked}; is it an etcd, and is the certificate right?") from None
     finally:
         await store.aclose()
     return [

@@ -79,6 +79,12 @@ async def test_lens_shows_what_the_agreement_holds_back_and_when_there_is_none(
         assert "intents/rival/web: agreement-denied" in told.out
         assert "holds back 1 of them, the scope 1" in told.out
         assert "nothing crosses to alps: agreement-expired: not_after" in told.err
+        endpoint = world.hub_etcd.settings().endpoints[0]
+        held = ("--from", endpoint, "--peer", "alps", "--sender", "carrier.example")
+        assert await run("agreement", "simulate", str(agreed), *held) == 0
+        told = capsys.readouterr()
+        assert "crossed    /isthmus/v1/outbox/alps/intents/acme/web  (21 bytes)" in told.out
+        assert "3 changes in 0.0 s: 1 crossed, 2 held-back; 21 bytes" in told.out
 
 
 async def test_status_reads_what_the_process_writes(

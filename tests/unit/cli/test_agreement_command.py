@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.cli import agreement
 from isthmus.cli.main import main
 from isthmus.federation.agreement import load
 from isthmus.identity import TrustDomain
@@ -118,13 +119,18 @@ def test_simulation_as_json_has_every_figure(capsys: pytest.CaptureFixture[str])
         ("simulate alps.yaml alps.yaml", 1, ("alps.yaml:1", "key, value and at")),
         ("simulate alps.yaml recording.jsonl --peer a/b", 2, ("--peer",)),
         ("simulate alps.yaml recording.jsonl --sender x.example", 1, ("x.example", "senders are")),
-        ("simulate alps.yaml --from 127.0.0.1:1", 1, ("127.0.0.1:1",)),
+        ("simulate alps.yaml --from 127.0.0.1:1", 3, ("127.0.0.1:1", "is it an etcd")),
     ],
 )  # fmt: skip
 def test_each_mistake_is_one_line_with_the_fix(
-    line: str, code: int, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    line: str,
+    code: int,
+    words: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No stack trace; file or option, value, and what to do."""
+    monkeypatch.setattr(agreement, "ANSWER_S", 0.5)
     new()
     capsys.readouterr()
     assert run(f"isthmus agreement {line}") == code
