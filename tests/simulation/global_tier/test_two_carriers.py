@@ -210,14 +210,14 @@ async def test_the_brake_holds_when_a_peer_deletes_everything(carriers: Carriers
 ASKED = "/isthmus/v1/remote/carrier-a/intents/acme/"
 
 
-def _segment(name: str) -> Segment:
+def _segment(name: str, **more: object) -> Segment:
     """What a peer may ask, from its wire to its wire."""
     number = int(name[1:])
     wires = [
         {"wire": f"w-{name}-{end}", "vni": 1500 + 2 * number + side}
         for side, end in enumerate("lr")
     ]
-    return segment(name, wires=wires)
+    return segment(name, wires=wires, **more)
 
 
 async def _ask_b(carriers: Carriers, *segments: Segment) -> None:
@@ -235,22 +235,43 @@ async def _only_a_is_left(carriers: Carriers) -> None:
 
 
 async def test_no_segment_of_a_peer_ever_goes_to_a_peer(carriers: Carriers) -> None:
-    """Why: a circle of tiers would pass a segment round for ever. B's own sites are full: it says no, not "ask A"."""
-    await _only_a_is_left(carriers)
-    await carriers.b.apply(chain("probe", ("tokyo", "tokyo-a"), ("tokyo", "tokyo-b")))
+    """Why: a circle of tiers would pass a segment round for ever. B's own sites are full, A's are not: B says no."""
+    for site in ("tokyo", "osaka"):
+        await carriers.b.apply(_full(f"own-{site}", (site, f"{site}-a"), (site, f"{site}-b"), site))
+        await carriers.b.until(f"own-{site}", "running")
+    needs = {"cpu_milli": 900, "memory_mib": 16}
+    big = [{"name": "fw", "type": "firewall", "config": {"default_policy": "accept"},
+            "resources": needs}]  # fmt: skip
+    await carriers.b.apply(_full("probe", ("tokyo", "tokyo-a"), ("osaka", "osaka-b"), "", big))
     await eventually(lambda: carriers.at_b("probe"), "B's own chain is placed")
     probe = await carriers.at_b("probe")
     assert probe is not None
     assert {one.site for one in probe.functions} == {"a-sites"}, "its own chains may go there"
-    await _ask_b(carriers, _segment("c1"))
+    await carriers.b.delete("probe")
+    await _ask_b(carriers, _segment("c1", functions=big))
 
     async def told() -> bool:
         key = "/isthmus/v1/summary/peers/carrier-a/chains/acme/c1"
         entry = await carriers.b.store.get(key)
-        return entry is not None and b'"refused"' in entry.value
+        return entry is not None and b"no place at carrier-b" in entry.value
 
     await eventually(told, "B refuses")
     assert await carriers.b.keys("/outbox/a-sites/intents/acme/c1") == []
+
+
+def _full(
+    name: str,
+    ingress: tuple[str, str],
+    egress: tuple[str, str],
+    site: str,
+    functions: object = None,
+) -> ChainSpec:
+    """A chain that takes most of a site."""
+    needs = {"cpu_milli": 600, "memory_mib": 16}
+    usual = [{"name": "fw", "type": "firewall", "config": {"default_policy": "accept"},
+              "resources": needs}]  # fmt: skip
+    limits = {"constraints": {"sites": [site]}} if site else {}
+    return chain(name, ingress, egress, functions=functions or usual, **limits)
 
 
 async def test_a_segment_that_comes_home_is_refused_by_its_mark(carriers: Carriers) -> None:
