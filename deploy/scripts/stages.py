@@ -23,7 +23,11 @@ CLOSING = re.compile(r"\d+ [a-z]+.* in \d+\.\d+s")  # "3 failed, 8 passed in 1.0
 
 # name -> (folders, extra arguments of pytest)
 STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "pure": (("unit", "property", "simulation"), ()),
+    # Nothing in here is timed or touches the kernel, so both cores work at once, a file each.
+    "pure": (
+        ("unit", "property", "simulation"),
+        ("-n", "2", "--dist", "loadfile", "-m", "not slow"),
+    ),
     "integration": (("integration",), ()),
     "packets": (("packets",), ()),
     "attacks": (("attacks",), ()),
