@@ -38,7 +38,7 @@ LINK_SHARE = 0.5  # scale of link prices: this share of the mean worth of a kbit
 SITE_FLOOR = 0.1  # least scale of a site price, as a share of the mean worth of a unit
 POLISH = 0.03  # scale of congestion prices while chains are placed anew for cost
 POLISH_LABELS = 200
-REFUSAL_S = 2e-5  # per site, what the reasons of one refused chain take; kept free at the end
+REFUSAL_S = 1.3e-5  # per site, what the reasons of one refused chain take; kept free at the end
 
 Clock = Callable[[], float]
 

@@ -79,7 +79,7 @@ def refuse(
         return _undecided(usage, chain, found)
     compiled = compile_chain(usage.compiled, chain, pruned=False)
     found = search(usage, compiled, usage.state, work=work)
-    empty = Usage.of(usage.compiled)
+    empty = usage.idle
     alone = search(empty, compiled, empty.state, work=work)
     impossible = alone.status in (kernel.NO_WALK, kernel.TOO_SLOW, kernel.NO_JOINT)
     kind: RefusalKind = "alone" if impossible else "residual"

@@ -196,12 +196,14 @@ def _hold(usage: Usage, changes: Iterable[object]) -> list[tuple[bool, int, int]
             at = usage.compiled.link_index[name]
             amount = max(0, int(usage.link_room[at]))
             usage.link_room[at] -= amount
+            usage.touched()
             held.append((True, at, amount))
         else:
             r = usage.compiled.resources.index(change.unit)
             at = r * len(usage.network.sites) + usage.compiled.site_index[name]
             amount = max(0, int(usage.site_room[at]))
             usage.site_room[at] -= amount
+            usage.touched()
             held.append((False, at, amount))
     return held
 
@@ -210,5 +212,7 @@ def _unhold(usage: Usage, held: Iterable[tuple[bool, int, int]]) -> None:
     for is_link, at, amount in held:
         if is_link:
             usage.link_room[at] += amount
+            usage.touched()
         else:
             usage.site_room[at] += amount
+            usage.touched()

@@ -37,6 +37,8 @@ class Usage:
         self.site_up: Any = ints([1] * len(network.sites))
         self.placed: dict[str, tuple[ChainDemand, Placement]] = {}
         self._down: dict[int, frozenset[str]] = {}  # link -> why it is closed
+        self._idle: Usage | None = None
+        self._hash = ""  # of the state now; empty when it must be made
 
     @classmethod
     def of(cls, compiled: Compiled) -> Usage:
@@ -51,6 +53,17 @@ class Usage:
         return self.compiled.kernel.State(
             self.site_price, self.link_price, self.site_room, self.link_room, self.site_up
         )
+
+    def touched(self) -> None:
+        """Say that a room was changed from outside: what the state is called must be made anew."""
+        self._hash = ""
+
+    @property
+    def idle(self) -> Usage:
+        """The same network with nothing on it: made once, for questions, never to be changed."""
+        if self._idle is None:
+            self._idle = Usage.of(self.compiled)
+        return self._idle
 
     def copy(self) -> Usage:
         """An independent usage with the same content."""
@@ -126,6 +139,7 @@ class Usage:
         return chain, placement
 
     def _add(self, cells: Counter[int], links: Counter[int], sign: int) -> None:
+        self._hash = ""
         for cell, amount in cells.items():
             self.site_room[cell] += sign * amount
         for link, amount in links.items():
@@ -133,6 +147,7 @@ class Usage:
 
     def drain_site(self, site: str) -> tuple[str, ...]:
         """Take no new functions at a site (its links go on); the chains that stand there."""
+        self._hash = ""
         self.site_up[self.compiled.site("drain", site)] = 0
         return tuple(c for c, (_, p) in self.placed.items() if site in _sites(p))
 
@@ -157,6 +172,7 @@ class Usage:
     def restore_site(self, site: str) -> None:
         """Undo ``drain_site`` or ``fail_site``."""
         at = self.compiled.site("restore", site)
+        self._hash = ""
         self.site_up[at] = 1
         for arc in self._links_at(at):
             self._open(arc, site)
@@ -172,11 +188,13 @@ class Usage:
         ]
 
     def _close(self, arc: int, why: str) -> None:
+        self._hash = ""
         if not self._down.get(arc):
             self.link_room[arc] -= BLOCKED
         self._down[arc] = self._down.get(arc, frozenset()) | {why}
 
     def _open(self, arc: int, why: str) -> None:
+        self._hash = ""
         left = self._down.get(arc, frozenset()) - {why}
         if self._down.get(arc) and not left:
             self.link_room[arc] += BLOCKED
@@ -184,10 +202,13 @@ class Usage:
 
     def snapshot(self) -> str:
         """Hash of all that is free and of what is down: names the state a refusal speaks of."""
+        if self._hash:
+            return self._hash
         rooms = [int(v) for part in (self.site_room, self.link_room, self.site_up) for v in part]
         names = (*self.compiled.resources, *self.compiled.site_names)
         text = json.dumps([names, [link.id for link in self.compiled.links], rooms])
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        self._hash = hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self._hash
 
     @property
     def down(self) -> frozenset[str]:

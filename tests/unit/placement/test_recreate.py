@@ -65,3 +65,27 @@ def test_plain_python_is_not_kept_waiting() -> None:
     assert recreate.rounds_for(60, 1_000, fast=True) < recreate.rounds_for(20, 1_000, fast=True)
     assert recreate.rounds_for(20, 3, fast=True) == 60
     assert isinstance(accel.warm(), bool)
+
+
+def test_the_name_of_a_state_follows_every_change() -> None:
+    """The hash is kept between refusals; a stale one would pin a reason to the wrong state."""
+    problem = make(drawn(8, 1), 4, regime="relaxed", seed=1)
+    solution = solve(problem.network, problem.chains, work=5, fast=False, exact=False)
+    usage = solution.usage
+    site, link = problem.network.sites[0].name, problem.network.links[0].id
+    chain = next(iter(usage.placed))
+    names = [usage.snapshot()]
+    again = usage.release(chain)
+    names.append(usage.snapshot())
+    usage.drain_site(site)
+    names.append(usage.snapshot())
+    usage.fail_link(link)
+    names.append(usage.snapshot())
+    assert len(set(names)) == 4
+    usage.restore_link(link)
+    assert usage.snapshot() == names[2]
+    usage.restore_site(site)
+    assert usage.snapshot() == names[1]
+    usage.apply(*again)
+    assert usage.snapshot() == names[0]
+    assert usage.idle.snapshot() == usage.copy().idle.snapshot()
