@@ -248,6 +248,11 @@ async def test_no_segment_of_a_peer_ever_goes_to_a_peer(carriers: Carriers) -> N
     assert probe is not None
     assert {one.site for one in probe.functions} == {"a-sites"}, "its own chains may go there"
     await carriers.b.delete("probe")
+
+    async def free_again() -> bool:
+        return await carriers.b.keys("/probe") == [] and await carriers.a.keys("/probe") == []
+
+    await eventually(free_again, "what the probe held is free")
     await _ask_b(carriers, _segment("c1", functions=big))
 
     async def told() -> bool:
