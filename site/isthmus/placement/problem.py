@@ -96,7 +96,7 @@ def parse(document: object) -> Problem:
     top = _mapping("problem", document)
     if top.get("schema") != SCHEMA:
         raise InvalidProblem("schema", top.get("schema"), f"this engine reads {SCHEMA!r}")
-    name = top.get("name") or ""
+    name = _label("name", top.get("name"))
     sites = tuple(
         _site(f"sites[{i}]", row) for i, row in enumerate(_list("sites", _get("", top, "sites")))
     )
@@ -106,26 +106,28 @@ def parse(document: object) -> Problem:
         _link(f"links[{i}]", row) for i, row in enumerate(_list("links", top.get("links", [])))
     )
     network = Network(sites, links)
-    reader = _Chains({s.name for s in sites}, _mapping("site_sets", top.get("site_sets") or {}))
+    reader = _Chains(
+        {s.name for s in sites}, _mapping("site_sets", _or_empty(top.get("site_sets")))
+    )
     rows = _list("chains", _get("", top, "chains"))
     chains = tuple(reader.chain(f"chains[{i}]", row) for i, row in enumerate(rows))
     _unique("chains", [c.id for c in chains])
-    return Problem(_text("name", name) if name else "", network, chains)
+    return Problem(name, network, chains)
 
 
 def _site(where: str, value: object) -> Site:
     row = _mapping(where, value)
     name = _text(f"{where}.id", _get(where, row, "id"))
     capacity = _mapping(f"{where}.capacity", _get(where, row, "capacity"))
-    price = _mapping(f"{where}.price", row.get("price") or {})
+    price = _mapping(f"{where}.price", _or_empty(row.get("price")))
     return Site(
         name,
         {r: down(f"{where}.capacity.{r}", v) for r, v in capacity.items()},
         {r: _number(f"{where}.price.{r}", v) / SCALE for r, v in price.items()},
-        str(row.get("region") or ""),
-        str(row.get("country") or ""),
-        str(row["owner"]) if row.get("owner") is not None else "",
-        frozenset(_text(f"{where}.features", f) for f in row.get("features") or ()),
+        _label(f"{where}.region", row.get("region")),
+        _label(f"{where}.country", row.get("country")),
+        _label(f"{where}.owner", row.get("owner")),
+        _words(f"{where}.features", row.get("features")) or frozenset(),
     )
 
 
@@ -203,31 +205,58 @@ class _Chains:
             transit_sites=self.site_set(f"{where}.transit_sites", row.get("transit_sites")),
             affinity=_pairs(f"{where}.affinity", row.get("affinity")),
             anti_affinity=_pairs(f"{where}.anti_affinity", row.get("anti_affinity")),
-            current=_optional(current, lambda c: tuple(map(str, _list(f"{where}.current", c)))),
+            current=_optional(
+                current, lambda c: tuple(_text(f"{where}.current", n) for n in _list(where, c))
+            ),
             migration_price=_number(f"{where}.migration_price", row.get("migration_price", 0)),
-            backup=bool(row.get("backup", False)),
+            backup=_flag(f"{where}.backup", row.get("backup")),
         )
 
     def _function(self, where: str, i: int, value: object) -> Function:
         row = dict(_mapping(where, value))
-        name = str(row.pop("name", "") or f"f{i}")
-        features = row.pop("features", None) or ()
+        name = _label(f"{where}.name", row.pop("name", None)) or f"f{i}"
+        features = _words(f"{where}.features", row.pop("features", None)) or frozenset()
         allowed = self.site_set(f"{where}.allowed_sites", row.pop("allowed_sites", None))
         demand = {r: up(f"{where}.{r}", v) for r, v in row.items()}
-        return Function(name, demand, frozenset(map(str, features)), allowed)
+        return Function(name, demand, features, allowed)
 
 
 def _optional(value: object, read: Callable[[object], T]) -> T | None:
     return None if value is None else read(value)
 
 
+def _or_empty(value: object) -> object:
+    return {} if value is None else value
+
+
+def _label(where: str, value: object) -> str:
+    """A text that may be empty or left out; owners and regions are numbers in some files."""
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9:
+        return str(value)
+    if not isinstance(value, str):
+        raise InvalidProblem(where, value, "give a text")
+    return value
+
+
+def _flag(where: str, value: object) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise InvalidProblem(where, value, "give true or false")
+    return bool(value)
+
+
 def _words(where: str, value: object) -> frozenset[str] | None:
-    return None if value is None else frozenset(_text(where, w) for w in _list(where, value))
+    return (
+        None
+        if value is None
+        else frozenset(_text(where, _label(where, w)) for w in _list(where, value))
+    )
 
 
 def _pairs(where: str, value: object) -> tuple[Pair, ...]:
     pairs = []
-    for pair in _list(where, value or ()):
+    for pair in _list(where, () if value is None else value):
         ends = _list(where, pair)
         if len(ends) != 2 or not all(type(i) is int for i in ends):
             raise InvalidProblem(where, pair, "give two positions of functions, as [0, 2]")

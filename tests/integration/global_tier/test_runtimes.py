@@ -227,7 +227,6 @@ async def test_drills_and_parts_give_the_same_bytes_on_either_runtime(tower: Tow
     print(f"{tower.kind}: {said}")
 
 
-
 async def test_closing_leaves_nothing_and_may_be_repeated(tower: Tower) -> None:
     """Why: Ray's processes outlive a careless driver; a second cluster beside the first is a riddle for days."""
     assert await tower.do("close") == "done"
