@@ -168,6 +168,19 @@ async def test_a_name_of_the_regions_own_users_is_not_given_to_the_top(carrier: 
     await carrier.top.until("web", "running")
 
 
+async def test_a_name_can_pass_from_the_top_to_the_regions_own_users(carrier: Carrier) -> None:
+    """Why: ours win, also over what runs; a placement made for the peer must not stand for our own chain."""
+    await carrier.top.apply(chain("web", ("europe", "milan-a"), ("boston", "boston-a")))
+    await carrier.top.until("web", "running")
+    await carrier.europe.apply(chain("web", ("milan", "milan-b"), ("paris", "paris-b")))
+    await carrier.europe.until(
+        "web", "running", lambda now: now.source == "local" and now.path[-1].startswith("paris")
+    )
+    await carrier.top.until("web", "refused", lambda now: "taken at europe" in now.reason)
+    assert await carrier.europe.keys("/segments/") == []
+    assert 1000 not in carrier.wires("milan"), "the peer's wire is gone"
+
+
 async def test_numbers_that_collide_are_refused_with_the_ranges_named(carrier: Carrier) -> None:
     """Why: two wires of one number on a host carry one tenant's packets into the other's chain."""
     await carrier.europe.kill()
