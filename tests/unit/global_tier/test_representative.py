@@ -10,13 +10,15 @@ from tests.support import eventually
 from tests.unit.global_tier.test_carrying import TIER, VIEWS, asked
 
 from isthmus.contract import Body, Stamp, seal, unseal
-from isthmus.contract.chain import ChainStatus, FunctionStatus, Phase
+from isthmus.contract.chain import ChainSpec, ChainStatus, FunctionStatus, Phase
 from isthmus.contract.families import G_PEER_CHAINS, G_PLACEMENTS, G_SEGMENTS, G_STATUS
 from isthmus.contract.ids import tier_mark, wire_id
 from isthmus.contract.peering import Delegation
+from isthmus.contract.world import Intent
 from isthmus.contract.world import Placement as Record
 from isthmus.global_tier.carrying import Policy
 from isthmus.global_tier.orders import order_for_peer, segment_name
+from isthmus.global_tier.placer import _decided
 from isthmus.global_tier.representative import Representative
 from isthmus.global_tier.sites import record
 from isthmus.kv.memory import MemoryStore
@@ -95,3 +97,22 @@ async def test_no_text_from_below_is_passed_on() -> None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def test_a_placement_made_for_another_is_not_taken_for_ours() -> None:
+    """Why: a name may pass from a peer to us between two looks; generations of both begin at 1."""
+    standing = placed()
+    assert _decided(asked(), 1, standing)
+    assert not _decided(asked(), 2, standing)
+    assert not _decided(asked(epoch=6), 1, standing)
+    assert not _decided(asked(source="c"), 1, standing)
+    ours = ChainSpec.model_validate(
+        {
+            "tenant": "acme",
+            "chain": "web",
+            "ingress": {"site": "tokyo", "attachment": "a"},
+            "egress": {"site": "tokyo", "attachment": "b"},
+            "functions": [{"name": "fw", "type": "nat"}],
+        }
+    )
+    assert not _decided(Intent(spec=ours), 1, standing)
