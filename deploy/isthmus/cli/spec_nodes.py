@@ -21,10 +21,12 @@ from isthmus.identity.text import visible
 MAX_NODES = 50_000
 """Of one file. A chain has some fifty; a thousand chains in one file are still within it."""
 
-_INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,19})")
+"""Unlike YAML 1.2, no leading zeros: writers of YAML 1.1 leave the *text* 08 without quotes, and a name that comes back
+as 8 is another name. Who means a number writes 8."""
 _OCTAL = re.compile(r"0o([0-7]{1,21})")
 _HEX = re.compile(r"0x([0-9a-fA-F]{1,16})")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?")
 _LONG = re.compile(r"[-+]?[0-9]{21,}")
 _NO_NUMBER = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _TRUE, _FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False", "FALSE"})

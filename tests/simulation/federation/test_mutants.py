@@ -96,7 +96,7 @@ def exports_everything(patch: pytest.MonkeyPatch) -> None:
         (sweeps_first, False, 0.0),
         (believes_every_token, True, 0.0),
         (forgets_deletions, False, 0.0),
-        (takes_any_order, False, 0.1),
+        (takes_any_order, False, 0.3),
         (exports_everything, False, 0.0),
     ],
 )

@@ -18,7 +18,7 @@ from isthmus.chaos.simulation.pool import Summary, Task, run_batch
 from isthmus.chaos.simulation.run import run
 from isthmus.chaos.simulation.schedule import load_regression
 
-FIXED = tuple(range(1, 71))
+FIXED = (*range(1, 71), 320, 400, 761)  # the last three need a repair: one seed in a hundred does
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
 
 
