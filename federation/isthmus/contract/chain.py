@@ -13,6 +13,7 @@ refused by itself would make every stored request of a newer version unreadable 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -284,6 +285,12 @@ class Candidate(Body):
     name: str
     verdict: str
     cost: float | None = None
+
+    @classmethod
+    def runner_up(cls, places: Sequence[str], cost: float, extra_cost: float) -> Candidate:
+        """The second best of an accepted chain: its places in order of the functions, and what it would cost."""
+        verdict = f"runner-up, costs {extra_cost:.6g} more"
+        return cls(name=" > ".join(places), verdict=verdict, cost=round(cost, 6))
 
     @field_validator("name", "verdict", mode="before")
     @classmethod

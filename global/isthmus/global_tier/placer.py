@@ -30,7 +30,7 @@ from isthmus.global_tier.epochs import forgotten, next_epoch
 from isthmus.global_tier.orders import LOCAL, Order, SiteView, order_for_peer, order_of
 from isthmus.global_tier.views import site_views
 from isthmus.microcontroller import Context, Known, Traits
-from isthmus.placement import Placement, Refusal, Usage, place
+from isthmus.placement import ChainDemand, Placement, Refusal, Usage, place, runner_up
 
 WAITING = "*waiting"
 """Look again at every chain that has no place yet."""
@@ -112,7 +112,8 @@ class Placer:
         try:
             order = _order(asked, views)
             answer: Placement | Refusal | Explanation
-            answer = self._decide(order, current, views, context)
+            usage, wanted = self._ground(order, current, views, context)
+            answer = place(usage, wanted)
         except Refused as refused:
             answer = Explanation(
                 decision="refused", constraint=refused.constraint, reason=str(refused)
@@ -138,17 +139,19 @@ class Placer:
         )
         await context.writer.put(key, record)
         await afailpoint("global_placer.placement_written")
-        await context.writer.put(explain_key, _accepted(order, answer, context))
+        second = runner_up(usage, wanted, answer)
+        await context.writer.put(explain_key, _accepted(order, answer, second, context))
         await afailpoint("global_placer.explained")
         await context.event("placed", f"{tenant}/{chain}", _where(order, answer))
 
     @staticmethod
-    def _decide(
+    def _ground(
         order: Order,
         current: PlacementRecord | None,
         views: Sequence[SiteView],
         context: Context,
-    ) -> Placement | Refusal:
+    ) -> tuple[Usage, ChainDemand]:
+        """What is decided on: everything that stands, and the demand."""
         standing = [one for one in _standing(views, context) if not _same(one.spec, order)]
         links = [known.envelope.body for known in context.state.items(G_LINKS)]
         usage = Usage(sites.network(views, links, standing))
@@ -160,7 +163,7 @@ class Placer:
             # What a peer asks of us is never passed on to a peer, nor led through one: no circle can arise.
             own = {view.spec.site for view in views if view.spec.relation == "below"}
             closed |= {view.spec.site for view in views} - own
-        return place(usage, sites.demand(order, closed, current, own))
+        return usage, sites.demand(order, closed, current, own)
 
 
 def _in_force(current: PlacementRecord | None, context: Context) -> int:
@@ -234,10 +237,15 @@ def _where(spec: Order, answer: Placement) -> str:
     )
 
 
-def _accepted(spec: Order, answer: Placement, context: Context) -> Explanation:
+def _accepted(
+    spec: Order, answer: Placement, second: Placement | None, context: Context
+) -> Explanation:
     return Explanation(
         decision="accepted",
         reason=_where(spec, answer),
+        candidates=()
+        if second is None
+        else (Candidate.runner_up(second.sites, second.cost, second.cost - answer.cost),),
         input_revision=context.state.revision,
         figures={
             "cost": round(answer.cost, 6),

@@ -12,6 +12,7 @@ from isthmus.api.auth import Principal
 from isthmus.api.desk import Desk
 from isthmus.api.facts import ChainFacts, Fact, fact
 from isthmus.api.models import ChainDetail, ChainList, ChainRow, ExplainView, RequestView
+from isthmus.api.veil import Veil, veil_for, without_host
 from isthmus.contract import Family
 from isthmus.contract.chain import (
     ChainPlan,
@@ -58,7 +59,8 @@ async def page(desk: Desk, principal: Principal, *, limit: int, after: str) -> C
         elif len(rows) % PATIENCE == 0:
             await asyncio.sleep(0)
         rows.append(pure.row(facts, desk.clock()))
-    shown = tuple(_shown(row, principal) for row in await _placed(desk, rows))
+    veil = await veil_for(desk, principal)
+    shown = tuple(_shown(row, veil) for row in await _placed(desk, rows))
     return ChainList(revision=revision, chains=shown, more=len(names) > limit)
 
 
@@ -127,10 +129,11 @@ def _plan(desk: Desk, entry: Entry | None) -> Fact[ChainPlan] | Fact[Placement] 
     return fact(entry, Placement)
 
 
-def _shown(item: ChainRow, principal: Principal) -> ChainRow:
-    if principal.is_operator:
+def _shown(item: ChainRow, veil: Veil | None) -> ChainRow:
+    if veil is None:
         return item
-    return item.model_copy(update={"path": tuple(pure.without_host(step) for step in item.path)})
+    path = tuple(without_host(step) for step in item.path)
+    return item.model_copy(update={"path": path, "reason": veil.text(item.reason)})
 
 
 def _record(desk: Desk, entry: Entry | None) -> Fact[ChainRecord] | Fact[Intent] | None:
@@ -193,14 +196,15 @@ async def detail(desk: Desk, principal: Principal, tenant: str, chain: str) -> C
     """Everything the caller may know of one chain."""
     facts, plan = await _look(desk, tenant, chain)
     now = desk.clock()
-    hide = not principal.is_operator
+    veil = await veil_for(desk, principal)
+    hide = veil is not None
     return ChainDetail(
-        row=_shown(pure.row(facts, now), principal),
+        row=_shown(pure.row(facts, now), veil),
         request=_request_view(facts),
         record=None if hide or facts.record is None else facts.record.body.model_dump(mode="json"),
         plan=None if hide or plan is None else plan.body.model_dump(mode="json"),
-        status=pure.status_view(facts, now, for_tenant=hide),
-        explanations=pure.explained(facts, now, for_tenant=hide),
+        status=pure.status_view(facts, now, veil),
+        explanations=pure.explained(facts, now, veil),
     )
 
 
@@ -222,11 +226,12 @@ async def explain(desk: Desk, principal: Principal, tenant: str, chain: str) -> 
     """Why one chain is as it is."""
     facts, _ = await _look(desk, tenant, chain)
     now = desk.clock()
-    item = pure.row(facts, now)
+    veil = await veil_for(desk, principal)
+    item = _shown(pure.row(facts, now), veil)
     return ExplainView(
         tenant=tenant,
         chain=chain,
         phase=item.phase,
         reason=item.reason,
-        explanations=pure.explained(facts, now, for_tenant=not principal.is_operator),
+        explanations=pure.explained(facts, now, veil),
     )

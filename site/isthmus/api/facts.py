@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from isthmus.api.models import ChainRow, Explained
+from isthmus.api.veil import Veil
 from isthmus.contract import Body, Envelope, unseal
 from isthmus.contract.chain import (
     ChainPlan,
@@ -210,29 +211,22 @@ def function_names(facts: ChainFacts) -> tuple[str, ...]:
     return ()
 
 
-def explained(facts: ChainFacts, now: float, *, for_tenant: bool = False) -> tuple[Explained, ...]:
-    """Every component's reason, the oldest first: the order in which they decided. How many chains of others a brake
-    holds is not for a tenant (attack 21)."""
+def explained(facts: ChainFacts, now: float, veil: Veil | None = None) -> tuple[Explained, ...]:
+    """Every component's reason, the oldest first: the order in which they decided."""
     found = [
         Explained(
             component=component,
             revision=item.revision,
             age_s=item.envelope.age_s(now),
             current=is_current(item, facts.request_revision),
-            explanation=_without_others(item.body) if for_tenant else item.body,
+            explanation=item.body if veil is None else veil.explanation(item.body),
         )
         for component, item in facts.explanations
     ]
     return tuple(sorted(found, key=lambda item: item.revision))
 
 
-def _without_others(explanation: Explanation) -> Explanation:
-    if explanation.decision != "held":
-        return explanation
-    return explanation.model_copy(update={"figures": {}})
-
-
-def status_view(facts: ChainFacts, now: float, *, for_tenant: bool) -> dict[str, Any] | None:
+def status_view(facts: ChainFacts, now: float, veil: Veil | None = None) -> dict[str, Any] | None:
     """The report as stored; what is too old says "unknown", and a tenant does not learn hosts and instances."""
     if facts.status is None:
         return None
@@ -244,19 +238,4 @@ def status_view(facts: ChainFacts, now: float, *, for_tenant: bool) -> dict[str,
         view["connected_hops"] = 0
         for function in view["functions"]:
             function["phase"] = Phase.UNKNOWN.value
-    if for_tenant:
-        _hide_hosts(view)
-    return view
-
-
-def _hide_hosts(view: dict[str, Any]) -> None:
-    for function in view["functions"]:
-        function.pop("host", None)
-        function.pop("instance", None)
-    view["path"] = [without_host(step) for step in view["path"]]
-
-
-def without_host(step: str) -> str:
-    """``site/host/function`` as a tenant sees it."""
-    parts = step.split("/")
-    return f"{parts[0]}/{parts[-1]}" if len(parts) == 3 else step
+    return view if veil is None else veil.status(view)

@@ -14,7 +14,7 @@ from isthmus.contract.families import DESIRED, EXPLAIN, HEAL_REQUESTS, INVENTORY
 from isthmus.contract.instance import HostInventory, InstanceDesired
 from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Known, Traits
-from isthmus.placement import Placement, Refusal, Usage, place
+from isthmus.placement import ChainDemand, Placement, Refusal, Usage, place, runner_up
 from isthmus.site import hosts
 from isthmus.site.chains import chain_item, parse_item
 
@@ -82,7 +82,7 @@ class Placer:
         segment = record.segment
         inventories = self._inventories(context)
         current = context.state.get(PLANS, tenant=segment.tenant, chain=segment.chain)
-        answer = self._decide(context, segment, inventories, current)
+        answer, ground = self._decide(context, segment, inventories, current)
         key = EXPLAIN.key(component=self.component, tenant=segment.tenant, chain=segment.chain)
         if isinstance(answer, Refusal):
             explanation = _refused(record, answer)
@@ -101,7 +101,12 @@ class Placer:
         await afailpoint("placer.plan_written")
         await self._order(context, segment, plan)
         await afailpoint("placer.orders_written")
-        await context.writer.put(key, _accepted(record, answer))
+        told = context.state.body(key, Explanation)
+        where = None if current is None else tuple(f.host for f in current.functions)
+        if told is None or told.decision != "accepted" or where != answer.sites:
+            # The second best is searched for when the decision is new; it costs more than the decision itself.
+            second = None if ground is None else runner_up(*ground, answer)
+            await context.writer.put(key, _accepted(record, answer, second))
 
     def _decide(
         self,
@@ -109,17 +114,19 @@ class Placer:
         segment: Segment,
         inventories: list[HostInventory],
         current: ChainPlan | None,
-    ) -> Placement | Refusal:
+    ) -> tuple[Placement | Refusal, tuple[Usage, ChainDemand] | None]:
+        """The answer, and what it was decided on."""
         item = chain_item(segment.tenant, segment.chain)
         for name, terminal in (("ingress", segment.left), ("egress", segment.right)):
             if not hosts.terminal_hosts(terminal, inventories):
-                return Refusal(
+                refusal = Refusal(
                     chain=item,
                     kind="residual",
                     constraint="sites",
                     text=f"no living host delivers {name} {terminal.kind} {terminal.name!r}"
                     + hosts.without_data_plane(inventories),
                 )
+                return refusal, None
         wanted = hosts.demand(segment, inventories, current)
         usage = Usage(hosts.network(inventories))
         for known in context.state.items(PLANS):
@@ -128,7 +135,7 @@ class Placer:
             if other is None or chain_item(tenant, chain) == item:
                 continue
             self._charge(usage, other.segment, known.envelope.body, inventories)
-        return place(usage, wanted)
+        return place(usage, wanted), (usage, wanted)
 
     @staticmethod
     def _charge(
@@ -220,7 +227,7 @@ def _hops(plan: ChainPlan | None) -> Sequence[Hop]:
     return plan.hops if plan is not None else ()
 
 
-def _accepted(record: ChainRecord, answer: Placement) -> Explanation:
+def _accepted(record: ChainRecord, answer: Placement, second: Placement | None) -> Explanation:
     where = ", ".join(
         f"{function.name} on {host}"
         for function, host in zip(record.segment.functions, answer.sites, strict=True)
@@ -229,6 +236,9 @@ def _accepted(record: ChainRecord, answer: Placement) -> Explanation:
         decision="accepted",
         source=record.source,
         reason=where or "transit only",
+        candidates=()
+        if second is None
+        else (Candidate.runner_up(second.sites, second.cost, second.cost - answer.cost),),
         figures={"cost": round(answer.cost, 6)},
     )
 

@@ -16,7 +16,8 @@ from tests.api_world import api_world, error_of, path_of, spec
 
 from isthmus.api.auth import Tokens, TokensRefused, issue, token_hash
 from isthmus.contract import families
-from isthmus.contract.chain import ChainStatus, FunctionStatus, Phase
+from isthmus.contract.chain import Candidate, ChainStatus, Explanation, FunctionStatus, Phase
+from isthmus.contract.instance import HostInventory
 
 ROUTES = [
     ("GET", "/v1/chains"),
@@ -127,6 +128,34 @@ async def test_a_tenant_owns_its_chains_and_learns_nothing_of_hosts(tmp_path: Pa
             for path in ("/v1/sites", "/v1/status", "/metrics"):
                 assert error_of(await client.get(path), 403)["code"] == "operators-only"
             assert (await client.delete(path_of(spec()))).status_code == 200
+
+
+async def test_reasons_told_to_a_tenant_name_no_host_and_no_instance(tmp_path: Path) -> None:
+    """Components write their reasons for operators; names of machines would be a map of the site for a tenant."""
+    async with api_world(folder=tmp_path) as world:
+        await world.apply(spec(), who="acme")
+        host = HostInventory(
+            host="secret-1", cpu_milli=1, memory_mib=1, underlay_address="10.0.0.1", attachments=()
+        )
+        await world.write(families.INVENTORY, host, host="secret-1")
+        text = "no room: secret-1 has 0 of 1000m; i-0123456789ab waits (secret-12 is not a host)"
+        refusal = Explanation(
+            decision="refused", constraint="capacity", reason=text, nearest_relaxation=text,
+            candidates=(Candidate(name="secret-1", verdict="full"),), figures={"need": 500.0},
+        )  # fmt: skip
+        await world.write(
+            families.EXPLAIN, refusal, component="placer", tenant="acme", chain="shop"
+        )
+        told = "no room: a host has 0 of 1000m; an instance waits (secret-12 is not a host)"
+        for path in ("/v1/chains", "/v1/chains/acme/shop", "/v1/chains/acme/shop/explain"):
+            answer = json.dumps(await world.get(path, who="acme"))
+            assert told in answer, path
+            assert "secret-1 " not in answer
+            assert '"secret-1"' not in answer
+            assert "i-0123456789ab" not in answer
+            assert text in json.dumps(await world.get(path)), "the operator reads it as it is"
+        explained = await world.get("/v1/chains/acme/shop/explain", who="acme")
+        assert explained["explanations"][0]["explanation"]["figures"] == {"need": 500.0}
 
 
 async def test_an_operators_token_opens_everything(tmp_path: Path) -> None:

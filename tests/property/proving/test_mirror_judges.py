@@ -116,9 +116,10 @@ def test_an_honest_mirror_is_never_accused(moves: Moves) -> None:
 
 @given(MOVES, st.sampled_from(KEYS))
 def test_a_hole_is_always_found(moves: Moves, key: str) -> None:
-    """One removal that the source did not make, at any moment, healed at once: G6 sees it."""
+    """One removal that the source did not make, at any moment, healed at once: G6 sees it. (One that it did make, in a
+    history that a restore took back, may be shown late: that is no hole.)"""
     model = Model()
-    model.play(moves)
+    model.play([move for move in moves if move != ("delete", key)])
     model.converge()
     assume(key in model.shown)
     value = model.shown[key]

@@ -88,6 +88,25 @@ async def test_a_refusal_names_the_constraint_and_the_number(
     assert all(word in said for word in words), said
 
 
+async def test_an_accepted_chain_names_its_runner_up_and_the_price(world: HollowWorld) -> None:
+    """Why: "why there?" is answered by what the second best would have cost, at the tier and at each site."""
+    await world.apply(chain())
+    await world.until("web", "running")
+    entry = await world.store.get(G_EXPLAIN.key(component="placer", tenant="acme", chain="web"))
+    assert entry is not None
+    explanation = unseal(entry.value, Explanation).body
+    assert explanation.decision == "accepted"
+    (second,) = explanation.candidates
+    assert second.verdict.startswith("runner-up, costs ")
+    assert second.cost is not None
+    assert second.cost >= explanation.figures["cost"]
+    places = second.name.split(" > ")
+    assert len(places) == 2
+    assert set(places) <= {"milan", "paris", "partner"}
+    chosen = [step.split(" at ")[1] for step in explanation.reason.split(", ")]
+    assert places != chosen
+
+
 async def test_what_stands_stays_when_summaries_move(world: HollowWorld) -> None:
     """Why: moving chains with every headroom report is churn; a placement changes with its intent."""
     await world.apply(chain("one"))

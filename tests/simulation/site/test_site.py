@@ -8,7 +8,9 @@ import pytest
 from tests.simulation.site.world import HollowSite
 from tests.support import eventually
 
-from isthmus.contract.chain import ChainSpec
+from isthmus.contract import unseal
+from isthmus.contract.chain import ChainSpec, Explanation
+from isthmus.contract.families import EXPLAIN
 from isthmus.kv.memory import MemoryStore
 
 
@@ -44,6 +46,23 @@ async def test_a_chain_is_patched_in_order(site: HollowSite) -> None:
     assert len(cords) == 3
     assert cords[0].a == "hollow-h1-a"
     assert cords[-1].b == "hollow-h1-b"
+
+
+async def test_an_accepted_chain_names_the_second_best_hosts(site: HollowSite) -> None:
+    """Why: a site decides over its own hosts with the same engine, and answers "why there?" the same way."""
+    await site.apply(chain())
+    await site.until("acme", "web", "running")
+    key = EXPLAIN.key(component="placer", tenant="acme", chain="web")
+
+    async def told() -> Explanation | None:
+        entry = await site.store.get(key)
+        return None if entry is None else unseal(entry.value, Explanation).body
+
+    explanation = await eventually(told, "the placer explains")
+    assert explanation is not None
+    assert explanation.decision == "accepted"
+    assert [one.name for one in explanation.candidates] in (["h1 > h2"], ["h2 > h1"], ["h2 > h2"])
+    assert explanation.candidates[0].verdict.startswith("runner-up, costs ")
 
 
 async def test_deleting_a_chain_leaves_nothing(site: HollowSite) -> None:
