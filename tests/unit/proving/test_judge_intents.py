@@ -242,3 +242,15 @@ def test_nothing_acknowledged_is_no_data() -> None:
     tale.ask("1", "unknown")
     tale.is_("gone")
     tale.no_data("G3")
+
+
+def test_revisions_that_a_restore_turned_round_tell_nothing() -> None:
+    """Each ask is then "certainly before" another; a judge that finds none possible would fall over, not judge."""
+    tale = Client()
+    tale.done("1", revision=10)
+    tale.done("2", "delete")
+    tale.done("3", revision=5)  # the tier's store came back from a backup in between
+    tale.is_("running", count=1, revision=5)
+    tale.kept("G3")
+    tale.is_("pending")
+    tale.broken("G3")
