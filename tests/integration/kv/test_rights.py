@@ -248,7 +248,7 @@ async def test_change_of_roles_disturbs_nobody(guarded: Guarded) -> None:
         await anext(launcher.watch("hosts/h1/"))
         writes += 1
     await changing
-    assert writes > 5
+    assert writes > 1, "they took turns: some were refused and asked again in between"
 
 
 async def test_ensure_role_takes_and_gives_exactly(guarded: Guarded) -> None:
