@@ -6,9 +6,20 @@ from collections.abc import Mapping
 
 from isthmus.chaos.simulation.carriage import TRANSITIONS
 from isthmus.chaos.simulation.faults import KINDS
+from isthmus.failpoint import FAILPOINTS
+
+ABOVE = ("representative.", "global_intake.segment_", "wiring.outer_")
+"""Points of a tier that stands for a site towards another tier: the carrier has none above it."""
+
+
+def _points(world: str) -> tuple[str, ...]:
+    """The failpoints that a world walks through; the tests of deaths kill at each point of their own paths besides."""
+    if world == "links":
+        return tuple(name for name in FAILPOINTS if name.startswith(("export.", "import.")))
+    return tuple(name for name in FAILPOINTS if not name.startswith(ABOVE))
 
 
 def expected(world: str) -> Mapping[str, tuple[str, ...]]:
     """Names by table of :class:`~isthmus.chaos.simulation.stats.Stats`."""
     kinds = tuple(kind.name for kind in KINDS.values() if not kind.worlds or world in kind.worlds)
-    return {"faults": kinds, "transitions": TRANSITIONS, "failpoints": ()}
+    return {"faults": kinds, "transitions": TRANSITIONS, "failpoints": _points(world)}
