@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isthmus.cli.failures import CliFailure
+from isthmus.cli.place_workers import drills, in_parts, workers_option
 
 if TYPE_CHECKING:
     from isthmus.placement.batch import Point, Solution
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 START_S = 0.4  # what the interpreter and this command's imports took before the clock ran
 READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
+PARTS_WORK = 500  # units for each part, unless --work says otherwise
 UNITS = {"cpu": "cpu", "memory": "memory", "kbit/s": "Gb/s"}
 
 
@@ -85,6 +87,14 @@ def show_progress(point: Point) -> None:
 @click.option("--explain", is_flag=True, help="Seek the nearest relaxation of every refused chain.")
 @click.option("--plot", type=FILE, help="Draw map and gap into FILE.svg or FILE.png.")
 @click.option("--quiet", is_flag=True, help="No progress line.")
+@click.option(
+    "--parts",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Place regions apart, in so many parts (of 300 chains or more); another, coarser answer.",
+)
+@workers_option
 def place_command(
     problem_file: Path,
     out: Path,
@@ -94,6 +104,8 @@ def place_command(
     explain: bool,
     plot: Path | None,
     quiet: bool,
+    parts: int,
+    workers: str,
 ) -> None:
     """Place service chains near the proven optimum, with reasons for each that is refused."""
     began = time.perf_counter() - START_S
@@ -101,10 +113,19 @@ def place_command(
 
     if plot is not None and plot.suffix not in (".svg", ".png"):
         raise click.UsageError("--plot: the file's name ends in .svg or .png")
+    if parts > 1 and (time_limit is not None or explain):
+        raise click.UsageError("--parts: works with --work, not with --time-limit or --explain")
+    if parts == 1 and workers == "ray":
+        raise click.UsageError("--workers ray: one batch cannot be shared out; add --parts N")
     problem = load_problem(problem_file)
-    solution = solve_problem(
-        problem, began, time_limit, work, seed, relaxations=10**9 if explain else 50, quiet=quiet
-    )
+    if parts > 1:
+        units = PARTS_WORK if work is None else work
+        solution = in_parts(problem, workers, parts=parts, work=units, seed=seed)
+    else:
+        most = 10**9 if explain else 50
+        solution = solve_problem(
+            problem, began, time_limit, work, seed, relaxations=most, quiet=quiet
+        )
     write_json(out, dump(solution, name=problem.name))
     if plot is not None:
         from isthmus.deploy.placement_plot import draw
@@ -161,6 +182,7 @@ def solve_problem(
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--top", type=click.IntRange(1, 1000), default=10, help="Worst losses to show.")
 @click.option("--out", type=FILE, help="Write the whole report as JSON.")
+@workers_option
 def what_if_command(
     problem_file: Path,
     kind: tuple[str, ...],
@@ -169,6 +191,7 @@ def what_if_command(
     seed: int,
     top: int,
     out: Path | None,
+    workers: str,
 ) -> None:
     """What is lost with each site, link or partner, and where more capacity would pay."""
     from isthmus.placement import whatif
@@ -178,7 +201,7 @@ def what_if_command(
     solution = solve_problem(problem, began, None, work, seed, relaxations=0, quiet=True)
     kinds = kind or ("site", "link", "partner")
     found = whatif.scenarios(problem.network, kinds, pairs=pairs, seed=seed)
-    outcomes = [whatif.run(solution.usage, scenario) for scenario in found]
+    outcomes = drills(solution.usage, found, workers)
     outcomes.sort(key=lambda o: (-o.priority_lost, o.scenario.name))
     refused = [c for c in problem.chains if c.id in solution.refusals]
     tips = whatif.advice(solution.usage, refused, solution.prices)

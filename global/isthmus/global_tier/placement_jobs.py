@@ -1,7 +1,7 @@
 """Placement work that is worth shipping: failure drills and the regional parts of a large batch.
 
 The engine stays pure; here is who runs its independent pieces. In process by default; on a started
-:class:`~isthmus.global_tier.ray_runtime.RayRuntime` where a task carries enough work (issue
+:class:`~isthmus.global_tier.ray_pool.RayPool` where a task carries enough work (issue
 "placement engine", point 6). Either way the pieces, their order and so the bytes are the same: a
 task gets plain frozen values, builds its own state, and hands back outcomes or placements.
 """

@@ -24,7 +24,7 @@ from isthmus.placement.errors import InvalidProblem, UnknownReference
 MAX_AMOUNT = 10**15  # of any resource, bandwidth or latency: sums stay exact in a double and int64
 MAX_PRICE = 1e9
 MAX_PRIORITY = 1e9
-MAX_FUNCTIONS = 64  # in one chain; the field's chains have 2 to 8
+MAX_FUNCTIONS = 32  # in one chain, as in the key contract; the field's chains have 2 to 8
 VALUE_OF_PRIORITY = 1000.0  # objective: this much per unit of priority accepted, minus all cost
 
 

@@ -331,7 +331,7 @@ def test_a_link_failed_for_two_reasons_opens_with_the_last() -> None:
         (lambda: chain("c", [Function("f")], "a", "a", (1,)), "one per hop"),
         (lambda: chain("c", [], (), "a", 1), "at least one site"),
         (lambda: chain("c", [], "a", "a", 1, affinity=((0, 1),)), "two positions"),
-        (lambda: chain("c", [Function("f")] * 65, "a", "a", 1), "at most 64"),
+        (lambda: chain("c", [Function("f")] * 33, "a", "a", 1), "at most 32"),
         (lambda: chain("c", [], "a", "a", 1, priority=float("inf")), "priority"),
     ],
 )
