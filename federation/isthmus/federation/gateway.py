@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ from isthmus.trust import VerifiedPeer, presented_chain
 from isthmus.trust.errors import TrustError
 from isthmus.trust.workload import CERT, load
 
+log = logging.getLogger("isthmus.federation")
 TapOf = Callable[[str], Tap | None]
 
 
@@ -271,18 +273,25 @@ class Gateway:
         while True:
             await asyncio.sleep(TICK_S)
             for peer in self._table.peers:
-                seat = self._seats.get(peer.name)
-                if seat is not None and seat.link is not None:
-                    continue
                 try:
-                    self._accords.terms(peer, self._listed.get(peer.name))
-                except AgreementRefused as refused:
-                    seat = self._seats.setdefault(peer.name, _Seat())
-                    if seat.disagreed != refused.code:
-                        await self._disagreed(peer, seat, refused)
-                else:
-                    if seat is not None:
-                        seat.disagreed = ""
+                    await self._judge(peer)
+                except Exception:
+                    # One peer's trouble must not leave the others unjudged for ever.
+                    log.exception("%s: its agreement could not be judged", peer.name)
+
+    async def _judge(self, peer: Peer) -> None:
+        seat = self._seats.get(peer.name)
+        if seat is not None and seat.link is not None:
+            return
+        try:
+            self._accords.terms(peer, self._listed.get(peer.name))
+        except AgreementRefused as refused:
+            seat = self._seats.setdefault(peer.name, _Seat())
+            if seat.disagreed != refused.code:
+                await self._disagreed(peer, seat, refused)
+        else:
+            if seat is not None:
+                seat.disagreed = ""
 
     def _plan(self, peer: Peer, terms: LinkTerms | None) -> LinkPlan:
         return LinkPlan(

@@ -8,6 +8,7 @@ below 1 kbit/s.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import grpc
@@ -20,6 +21,8 @@ from isthmus.identity.text import visible
 SERVICE = "isthmus.federation.v1.Link"
 METHOD = f"/{SERVICE}/Open"
 WINDOW_BYTES = 256 * 1024
+STATUS_S = 1.0
+"""How long a broken call may take to say its status; it comes with the end of the stream."""
 _BROKEN = (grpc.RpcError, grpc.aio.UsageError, grpc.aio.InternalError, asyncio.InvalidStateError)
 _REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
@@ -97,13 +100,13 @@ class ClientChannel:
         try:
             await self._call.write(frame)
         except _BROKEN as error:
-            raise self._why(error) from None
+            raise await self._why(error) from None
 
     async def receive(self) -> bytes | None:
         try:
             message = await self._call.read()
         except _BROKEN as error:
-            raise self._why(error) from None
+            raise await self._why(error) from None
         return message if isinstance(message, bytes) else None
 
     async def close(self) -> None:
@@ -111,9 +114,13 @@ class ClientChannel:
             self._call.cancel()
         await self._channel.close()
 
-    def _why(self, error: BaseException) -> FederationError:
-        if isinstance(error, grpc.aio.AioRpcError) and error.code() in _REFUSALS:
-            return PeerRefused(f"{error.code().name}: {visible(error.details() or '')}")
+    async def _why(self, error: BaseException) -> FederationError:
+        """The call's own status: who writes into a call that was just refused gets an INTERNAL that says nothing."""
+        with contextlib.suppress(TimeoutError, *_BROKEN):
+            async with asyncio.timeout(STATUS_S):
+                code, details = await self._call.code(), await self._call.details()
+            if code in _REFUSALS:
+                return PeerRefused(f"{code.name}: {visible(details or '')}")
         return _lost(error)
 
 

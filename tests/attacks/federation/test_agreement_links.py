@@ -49,7 +49,11 @@ async def refused_as(both: Alliance, code: str, *, at_hub: bool) -> None:
         marked = code in await quarantined(store, peer)
         return not status.connected and status.last_error.startswith(f"{code}: ") and marked
 
-    await until(so, f"refused as {code}")
+    try:
+        await until(so, f"refused as {code}")
+    except AssertionError as error:
+        ends = f"hub: {both.at_hub()}; site: {both.at_site()}"
+        raise AssertionError(f"{error}; {ends}; mark: {await quarantined(store, peer)}") from None
 
 
 async def test_a_link_stands_under_an_agreement_and_says_which(tmp_path: Path) -> None:
