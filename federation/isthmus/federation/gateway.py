@@ -218,6 +218,7 @@ class Gateway:
             peer_ends(plan, self._store, self._clocks, seat.denials),
             ServerChannel(context),
             self._clocks,
+            greets_first=False,
             guard=self._guard(verified, peer, terms),
             tap=self._tap_of(peer.name),
         )

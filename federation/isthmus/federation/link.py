@@ -142,6 +142,7 @@ class Link:
         channel: Channel,
         clocks: Clocks,
         *,
+        greets_first: bool = True,
         guard: Guard = _no_guard,
         tap: Tap | None = None,
     ) -> None:
@@ -151,6 +152,7 @@ class Link:
         self._channel = channel
         self._clocks = clocks
         self._guard = guard
+        self._greets_first = greets_first
         self._tap = tap
         self._writing = asyncio.Lock()
         self._since_s = clocks.utc_s()
@@ -192,13 +194,18 @@ class Link:
             await self._channel.close()
 
     async def _greet(self) -> None:
-        await self._send(self.session.hello())
+        """Who was called greets second: a caller that is refused must not be writing when it is told why (its call
+        would break with an error that says nothing)."""
+        if self._greets_first:
+            await self._send(self.session.hello())
         try:
             async with asyncio.timeout(self._limits.lost_after_s):
                 frame = await self._receive()
         except TimeoutError:
             raise LinkLost("no greeting came") from None
         self.session.greeted(frame)
+        if not self._greets_first:
+            await self._send(self.session.hello())
         self._since_s = self._clocks.utc_s()
 
     async def _work(self) -> None:

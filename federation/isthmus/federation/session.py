@@ -2,7 +2,7 @@
 
     greeting --hello of the peer--> open --bye, silence, violation, watchdog--> closed
 
-Both sides greet at once and both sides judge: the name in a greeting must be the one that the certificate proves, and
+The dialler greets first and both sides judge: the name in a greeting must be the one that the certificate proves, and
 the versions must overlap. Time comes in as an argument.
 """
 

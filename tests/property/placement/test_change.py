@@ -95,7 +95,7 @@ def test_after_any_history_an_answer_is_as_good_as_from_scratch(
         for hit in usage.fail_site(site):
             usage.release(hit)
         usage.restore_site(site)
-        if usage.placed and data.draw(st.booleans()):
+        if len(usage.placed) > 0 and data.draw(st.booleans()):
             expire(usage, [data.draw(st.sampled_from(sorted(usage.placed)))])
     last = wanted[-1]
     truth = Brute(network, list(usage.placed.values())).best(last)
