@@ -101,8 +101,11 @@ class Exporter:
         self._horizon = 0
 
     def look_again(self) -> None:
-        """A snapshot for a repair begins: the watches go on, what is known is read afresh."""
+        """A snapshot for a repair begins: the watches go on, what is known is read afresh. The horizon to come is above
+        every floor; in a store that came back from a backup floors of the lost history would hide what is new."""
         self.known = DigestMap()
+        for floors in self._floors:
+            floors.clear()
         self._at_horizon.clear()
         self._horizon = 0
 
