@@ -81,6 +81,7 @@ class Gateway:
         self._identity = load(settings.credentials).identity
         self._table = settings.table()
         self._seats: dict[str, _Seat] = {}
+        self._marking: set[asyncio.Task[None]] = set()
         self._server: Any = None
         self.standing = Standing(
             settings.bundles,
@@ -135,6 +136,7 @@ class Gateway:
                 seat.task.cancel()
         if self._server is not None:
             await self._server.stop(grace_s)
+        await asyncio.gather(*self._marking, return_exceptions=True)
 
     def replace_peers(self, table: PeerTable) -> None:
         """A new list of peers is in force; links admitted under another version are cut and may come back."""
@@ -320,11 +322,16 @@ class Gateway:
         """What we hold of a peer that lost its right is marked, so that no reader takes it for current (G9)."""
         if cut.code == "policy-changed":
             return
+        # Not by the call itself: who hears that he is cut hangs up, and that cancels the call in mid-write.
+        marking = asyncio.get_running_loop().create_task(self._mark(peer, cut.code))
+        self._marking.add(marking)
+        marking.add_done_callback(self._marking.discard)
+        await asyncio.shield(marking)
+
+    async def _mark(self, peer: Peer, code: str) -> None:
         with contextlib.suppress(StoreError):
             stamp = Stamp(origin=str(self._identity), incarnation=self._clocks.ids())
-            await quarantine(
-                self._store, peer.name, cut.code, stamp=stamp, as_of=self._clocks.utc_s()
-            )
+            await quarantine(self._store, peer.name, code, stamp=stamp, as_of=self._clocks.utc_s())
 
 
 async def _vacate(seat: _Seat) -> None:
