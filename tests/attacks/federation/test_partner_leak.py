@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.agreement_support import summary
 from tests.attacks.federation.partner import ALPS, HUB, Alliance, alliance
 from tests.federation_support import until
-from tests.unit.federation.test_agreement import summary
 
 from isthmus.contract.families import FAMILIES
 from isthmus.contract.family import Tier
