@@ -8,12 +8,14 @@ leaves. Time is virtual.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
+from isthmus.chaos.simulation.loop import run_virtually
 from isthmus.failpoint import arm, disarm
 from isthmus.kv.memory import MemoryLease, MemoryStore
 
@@ -140,3 +142,26 @@ async def soon(
     while (answer := await condition()) is not True:
         assert loop.time() < deadline, f"{what}: not within {within_s:.0f} s: {answer}"
         await asyncio.sleep(0.05)
+
+
+Walk = Callable[..., Coroutine[Any, Any, set[tuple[str, str]]]]
+"""``live`` of a world: walk a path, kill one life at one point; who came by which point."""
+
+
+@lru_cache
+def reached(live: Walk, path: str) -> frozenset[tuple[str, str]]:
+    """Who comes by which point of a path when nobody dies."""
+    return frozenset(run_virtually(live(path, Killer())))
+
+
+def unreached(live: Walk, path: str, listed: list[str]) -> set[str]:
+    """What is listed for a path although nobody comes by there."""
+    return set(listed) - {point for _, point in reached(live, path)}
+
+
+def die_there(live: Walk, path: str, point: str, *, whose: str = "") -> None:
+    """Each life that comes by ``point`` (and whose name begins like ``whose``) dies there once, in a run of its own."""
+    lives = {life for life, name in reached(live, path) if name == point and life.startswith(whose)}
+    assert lives, f"nobody came by {point}"
+    for life in sorted(lives):
+        run_virtually(live(path, Killer(), life, point))

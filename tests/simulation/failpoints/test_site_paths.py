@@ -6,12 +6,8 @@ each path the chain runs exactly once and nothing of it is left when it is taken
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from functools import lru_cache
-
 import pytest
-from tests.simulation.failpoints.kit import Killer
+from tests.simulation.failpoints.kit import Killer, die_there, unreached
 from tests.simulation.failpoints.lives import PATHS, MortalSite, live
 
 from isthmus.chaos.simulation.loop import run_virtually
@@ -79,25 +75,10 @@ def points(path: str) -> list[str]:
 CASES = [(path, point) for path in PATHS for point in points(path)]
 
 
-@lru_cache
-def reached(path: str) -> frozenset[tuple[str, str]]:
-    """Who comes by which point when nobody dies."""
-    return frozenset(run_virtually(live(path, Killer())))
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Deaths by the hundred are no news here."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(before)
-
-
 @pytest.mark.parametrize("path", PATHS)
 def test_what_is_listed_is_what_is_reached(path: str) -> None:
     """Why: a case that kills at a point nobody comes by proves nothing."""
-    assert set(points(path)) - {point for _, point in reached(path)} == set()
+    assert unreached(live, path, points(path)) == set()
 
 
 def test_every_point_of_a_site_is_on_some_path() -> None:
@@ -111,10 +92,7 @@ def test_every_point_of_a_site_is_on_some_path() -> None:
 @pytest.mark.parametrize(("path", "point"), CASES)
 def test_a_death_at_a_failpoint_loses_and_doubles_nothing(path: str, point: str) -> None:
     """Why: between any two steps the power may go; what is in the store must be enough to go on (G3)."""
-    lives = {life for life, name in reached(path) if name == point}
-    assert lives, f"nobody came by {point}"
-    for life in sorted(lives):
-        run_virtually(live(path, Killer(), life, point))
+    die_there(live, path, point)
 
 
 async def _nothing(self: Intake, context: Context, segment: Segment) -> None:

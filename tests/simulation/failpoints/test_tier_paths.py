@@ -6,15 +6,9 @@ wire or a segment that is lost or taken twice shows at the other end.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from functools import lru_cache
-
 import pytest
-from tests.simulation.failpoints.kit import Killer
+from tests.simulation.failpoints.kit import die_there, unreached
 from tests.simulation.failpoints.tiers import GLOBAL, PATHS, live
-
-from isthmus.chaos.simulation.loop import run_virtually
 
 REACHED = {
     "apply": """
@@ -38,34 +32,13 @@ EVERYWHERE = ["runtime.before_write", "runtime.after_write"]
 CASES = [(path, point) for path in PATHS for point in [*REACHED[path].split(), *EVERYWHERE]]
 
 
-@lru_cache
-def reached(path: str) -> frozenset[tuple[str, str]]:
-    """Who comes by which point when nobody dies."""
-    return frozenset(run_virtually(live(path, Killer())))
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Deaths by the hundred are no news here."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(before)
-
-
 @pytest.mark.parametrize("path", PATHS)
 def test_what_is_listed_is_what_is_reached(path: str) -> None:
     """Why: a case that kills at a point nobody comes by proves nothing."""
-    there = {point for _, point in reached(path)}
-    assert set(REACHED[path].split()) - there == set()
+    assert unreached(live, path, REACHED[path].split()) == set()
 
 
 @pytest.mark.parametrize(("path", "point"), CASES)
 def test_a_death_at_a_failpoint_loses_and_doubles_nothing(path: str, point: str) -> None:
     """Why: a death above must not leave half a chain below, nor a number that two wires have (G3)."""
-    lives = {life for life, name in reached(path) if name == point}
-    if point in EVERYWHERE:
-        lives = {life for life in lives if life.startswith(GLOBAL)}
-    assert lives, f"nobody came by {point}"
-    for life in sorted(lives):
-        run_virtually(live(path, Killer(), life, point))
+    die_there(live, path, point, whose=GLOBAL if point in EVERYWHERE else "")
