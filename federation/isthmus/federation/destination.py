@@ -272,6 +272,13 @@ class Quarantine(Body):
 async def quarantine(
     store: KeyValueStore, peer: str, reason: str, *, stamp: Stamp, as_of: float
 ) -> None:
-    """Mark everything held of ``peer``; the next link of it that opens takes the mark away."""
-    key = import_root(peer) + QUARANTINE
-    await store.put(key, seal(Quarantine(reason=reason), stamp, as_of=as_of))
+    """Mark everything held of ``peer``; the next link of it that opens takes the mark away. A link that took over
+    since we began to write was judged after us: a mark that comes late (a slow call, another gateway) is void."""
+    root = import_root(peer)
+    session = await store.get(root + SESSION)
+    if session is None:
+        same = Compare(root + SESSION, Target.MOD_REVISION, 0)
+    else:
+        same = Compare(root + SESSION, Target.VALUE, session.value)
+    mark = Put(root + QUARANTINE, seal(Quarantine(reason=reason), stamp, as_of=as_of))
+    await store.txn(Txn((same,), (mark,)))

@@ -8,7 +8,6 @@ by the transport's options.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -58,8 +57,11 @@ class _Seat:
     link: Link | None = None
     last: LinkStatus | None = None
     connects: int = 0
-    disagreed: str = ""
-    """Why no agreement is in force, once what we hold was marked for it."""
+    marking: asyncio.Task[None] | None = None
+    owed: str = ""
+    """Why what we hold of it is to be marked: tried every second until the store has taken the mark."""
+    marked: str = ""
+    """Why what we hold of it is marked, as our store has acknowledged."""
     denials: DenialLog = field(default_factory=DenialLog)
 
 
@@ -81,7 +83,6 @@ class Gateway:
         self._identity = load(settings.credentials).identity
         self._table = settings.table()
         self._seats: dict[str, _Seat] = {}
-        self._marking: set[asyncio.Task[None]] = set()
         self._server: Any = None
         self.standing = Standing(
             settings.bundles,
@@ -136,7 +137,8 @@ class Gateway:
                 seat.task.cancel()
         if self._server is not None:
             await self._server.stop(grace_s)
-        await asyncio.gather(*self._marking, return_exceptions=True)
+        marking = [seat.marking for seat in self._seats.values() if seat.marking is not None]
+        await asyncio.gather(*marking, return_exceptions=True)
 
     def replace_peers(self, table: PeerTable) -> None:
         """A new list of peers is in force; links admitted under another version are cut and may come back."""
@@ -213,6 +215,7 @@ class Gateway:
     async def _serve(self, verified: VerifiedPeer, peer: Peer, context: Any) -> None:
         seat = self._seats.setdefault(peer.name, _Seat())
         await _vacate(seat)
+        self.standing.check(verified, self._table.version)  # waiting took its time
         seat.connects += 1
         terms = await self._agreed(peer, seat)
         plan = self._plan(peer, terms)
@@ -225,7 +228,7 @@ class Gateway:
             tap=self._tap_of(peer.name),
         )
         task = asyncio.get_running_loop().create_task(link.run())
-        seat.task, seat.link, seat.disagreed = task, link, ""
+        seat.task, seat.link, seat.owed, seat.marked = task, link, "", ""
         try:
             await task
         except asyncio.CancelledError:
@@ -234,13 +237,14 @@ class Gateway:
             raise Superseded("a newer link of this peer, or the gateway stops") from None
         except CutOff as cut:
             self.refused[cut.code] += 1
-            await self._quarantine(peer, cut)
+            if seat.link is link:  # else a newer one was judged good since
+                await self._quarantine(peer, seat, cut)
             raise
         except FederationError as error:
             if isinstance(error, (PeerRefused, ProtocolViolation)):
                 self.refused[error.code] += 1
-            if isinstance(error, AgreementRefused):
-                await self._quarantine(peer, error)
+            if isinstance(error, AgreementRefused) and seat.link is link:
+                await self._quarantine(peer, seat, error)
             seat.last = link.status().model_copy(update={"last_error": f"{error.code}: {error}"})
             raise
         finally:
@@ -257,22 +261,21 @@ class Gateway:
             return self._accords.terms(peer, self._listed.get(peer.name))
         except AgreementRefused as refused:
             self.refused[refused.code] += 1
-            await self._disagreed(peer, seat, refused)
+            await self._refuse(peer, seat, refused)
             raise
 
-    async def _disagreed(self, peer: Peer, seat: _Seat, refused: AgreementRefused) -> None:
+    async def _refuse(self, peer: Peer, seat: _Seat, refused: CutOff | AgreementRefused) -> None:
         seat.last = LinkStatus(
             peer=peer.name,
             state="refused",
             as_of=self._clocks.utc_s(),
             last_error=f"{refused.code}: {refused}",
         )
-        seat.disagreed = refused.code
-        await self._quarantine(peer, refused)
+        await self._quarantine(peer, seat, refused)
 
     async def _judge_absent(self) -> None:
-        """A partner whose end saw first that the agreement is over dials no more; what we hold of it ends all the
-        same, by our own clock and our own copy."""
+        """A peer whose end saw first that it is over dials no more, or was away when it was revoked; what we hold of it
+        ends all the same, by our own clock and our own copies. Marks that our store did not take are tried again."""
         while True:
             await asyncio.sleep(TICK_S)
             for peer in self._table.peers:
@@ -280,21 +283,31 @@ class Gateway:
                     await self._judge(peer)
                 except Exception:
                     # One peer's trouble must not leave the others unjudged for ever.
-                    log.exception("%s: its agreement could not be judged", peer.name)
+                    log.exception("%s: its standing could not be judged", peer.name)
 
     async def _judge(self, peer: Peer) -> None:
         seat = self._seats.get(peer.name)
         if seat is not None and seat.link is not None:
             return
+        over = self._over(peer)
+        if over is not None:
+            seat = self._seats.setdefault(peer.name, _Seat())
+            if over.code not in (seat.marked, seat.owed):
+                await self._refuse(peer, seat, over)
+                return
+        if seat is not None and seat.owed:
+            await self._try_mark(peer, seat)
+
+    def _over(self, peer: Peer) -> CutOff | AgreementRefused | None:
+        """Why a peer that is not here would not be let in, whatever certificate it shows; None when it might be."""
+        self.standing.refresh()
+        if str(peer.identity) in self.standing.revocations.identities:
+            return CutOff("revoked", f"identity {peer.identity} is revoked")
         try:
             self._accords.terms(peer, self._listed.get(peer.name))
         except AgreementRefused as refused:
-            seat = self._seats.setdefault(peer.name, _Seat())
-            if seat.disagreed != refused.code:
-                await self._disagreed(peer, seat, refused)
-        else:
-            if seat is not None:
-                seat.disagreed = ""
+            return refused
+        return None
 
     def _plan(self, peer: Peer, terms: LinkTerms | None) -> LinkPlan:
         return LinkPlan(
@@ -318,27 +331,43 @@ class Gateway:
 
         return guard
 
-    async def _quarantine(self, peer: Peer, cut: CutOff | AgreementRefused) -> None:
+    async def _quarantine(self, peer: Peer, seat: _Seat, cut: CutOff | AgreementRefused) -> None:
         """What we hold of a peer that lost its right is marked, so that no reader takes it for current (G9)."""
-        if cut.code == "policy-changed":
-            return
-        # Not by the call itself: who hears that he is cut hangs up, and that cancels the call in mid-write.
-        marking = asyncio.get_running_loop().create_task(self._mark(peer, cut.code))
-        self._marking.add(marking)
-        marking.add_done_callback(self._marking.discard)
-        await asyncio.shield(marking)
+        if cut.code != "policy-changed":
+            seat.owed = cut.code
+            await self._try_mark(peer, seat)
 
-    async def _mark(self, peer: Peer, code: str) -> None:
-        with contextlib.suppress(StoreError):
-            stamp = Stamp(origin=str(self._identity), incarnation=self._clocks.ids())
+    async def _try_mark(self, peer: Peer, seat: _Seat) -> None:
+        """One attempt at the mark that is owed. Not by the call itself: who hears that he is cut hangs up, and that
+        cancels the call in mid-write."""
+        if seat.marking is None or seat.marking.done():
+            seat.marking = asyncio.get_running_loop().create_task(self._mark(peer, seat))
+        await asyncio.shield(seat.marking)
+
+    async def _mark(self, peer: Peer, seat: _Seat) -> None:
+        code = seat.owed
+        stamp = Stamp(origin=str(self._identity), incarnation=self._clocks.ids())
+        try:
             await quarantine(self._store, peer.name, code, stamp=stamp, as_of=self._clocks.utc_s())
+        except StoreError as error:
+            log.warning("%s: not marked yet as %s: %s", peer.name, code, error)
+            return
+        seat.marked = code
+        if seat.owed == code:
+            seat.owed = ""
 
 
 async def _vacate(seat: _Seat) -> None:
-    """End the peer's older link before the newer one starts."""
-    while seat.task is not None and not seat.task.done():  # another newcomer may have been faster
-        seat.task.cancel()
-        await asyncio.gather(seat.task, return_exceptions=True)
+    """End the peer's older link before the newer one starts; a mark under way lands first, to be taken away by it."""
+    while (task := _under_way(seat)) is not None:  # another newcomer may have been faster
+        if task is seat.task:
+            task.cancel()
+        await asyncio.wait([task])
+
+
+def _under_way(seat: _Seat) -> asyncio.Task[Any] | None:
+    tasks = (seat.task, seat.marking)
+    return next((task for task in tasks if task is not None and not task.done()), None)
 
 
 def _answer(error: FederationError | StoreError) -> tuple[grpc.StatusCode, str]:
