@@ -39,10 +39,11 @@ conformance-3.6: ready ## the store's whole suite against etcd 3.6 (built once)
 	@ISTHMUS_BIN_DIR=$$($(VENV)/python -m isthmus.deploy.build 3.6) && export ISTHMUS_BIN_DIR && \
 		$(VENV)/python -m isthmus.deploy.world -- $(CURDIR)/$(VENV)/python -m pytest -q tests/integration/kv
 
-chaos: ready ## about twenty minutes: slow chaos tests, then faults on real processes (SEED=n)
-	@echo "make chaos: the slow chaos tests, then isthmus prove; a broken promise names its seed"
+chaos: ready ## about twenty minutes: slow chaos tests, deaths, then all faults on real processes (SEED=n)
+	@echo "make chaos: the slow chaos tests (5 min), deaths (10 min), all faults (5 min); a broken promise names its seed"
 	@$(VENV)/python -m isthmus.deploy.world -- $(CURDIR)/$(VENV)/python -m pytest -q tests/chaos -m slow
-	@$(ISTHMUS) prove --minutes 12 $(if $(SEED),--seed $(SEED))
+	@$(ISTHMUS) prove --only kills --minutes 10 $(if $(SEED),--seed $(SEED))
+	@$(ISTHMUS) prove --minutes 5 $(if $(SEED),--seed $(SEED))
 
 simulate: ready ## seeded runs in virtual time (SEEDS=1-1000 WORLD=links)
 	@$(ISTHMUS) simulate --seeds $(or $(SEEDS),1-1000) --world $(or $(WORLD),links) --stats

@@ -38,6 +38,7 @@ def failpoints(as_json: bool) -> None:
 
 @click.command(
     epilog="\b\nExamples:\n  isthmus prove\n  isthmus prove --minutes 12 --seed 7\n"
+    "  isthmus prove --only kills --minutes 10\n"
     "  isthmus prove --history run.jsonl && isthmus judge run.jsonl"
 )
 @click.option("--minutes", type=click.FloatRange(0.25, 24 * 60), default=5.0, show_default=True,
@@ -47,16 +48,26 @@ def failpoints(as_json: bool) -> None:
 @click.option("--history", type=click.Path(path_type=Path, dir_okay=False), default=None,
               help="Keep the recorded history here.")  # fmt: skip
 @click.option(
+    "--only", multiple=True, metavar="KIND",
+    help="Play this kind of fault (repeatable); kills: every gateway, agent and etcd at random, in bursts.",
+)  # fmt: skip
+@click.option(
     "--without", multiple=True, metavar="KIND", help="Leave a kind of fault out (repeatable)."
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="The verdict as JSON; progress goes to stderr."
 )
 def prove(
-    minutes: float, seed: int | None, history: Path | None, without: tuple[str, ...], as_json: bool
+    minutes: float,
+    seed: int | None,
+    history: Path | None,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Faults and load on a lab of real processes; judged promise by promise, then everything is put away."""
     code = hand_over("isthmus.chaos.proving", "prove",
-                     minutes=minutes, seed=seed, history=history, without=without, as_json=as_json)  # fmt: skip
+                     minutes=minutes, seed=seed, history=history, only=only, without=without,
+                     as_json=as_json)  # fmt: skip
     if code:
         click.get_current_context().exit(int(code))

@@ -24,6 +24,8 @@ PROVE = (sys.executable, "-m", "isthmus.cli.main", "prove")
 SHORT = ("--minutes", "0.75", "--seed", "4", "--without", "lost")
 """Without lost sandboxes: their healing is measured in milliseconds, and a machine that runs other tests beside
 has none to give. ``make chaos`` has them."""
+KILLS = ("--minutes", "0.35", "--seed", "98", "--only", "kills")
+"""Nine deaths within four seconds: gateway, two sites' links, every etcd. ``make chaos`` goes on for ten minutes."""
 
 
 @contextlib.contextmanager
@@ -93,6 +95,27 @@ def test_a_short_schedule_keeps_every_promise(tmp_path: Path) -> None:
     assert len([one for one in recorded.records if one.what == "ask"]) >= 20
     per_hour = history.stat().st_size * 80
     assert per_hour < 200e6, f"{per_hour / 1e6:.0f} MB an hour"
+
+
+def test_gateway_agents_and_stores_die_at_random_and_nothing_is_lost(tmp_path: Path) -> None:
+    """Why: issue 7 is done when churn under such deaths ends with equal digests and no intent lost on the link."""
+    history = tmp_path / "history.jsonl"
+    done = subprocess.run(
+        [*PROVE, *KILLS, "--history", str(history), "--json"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr[-3000:]
+    report = json.loads(done.stdout)
+    broken = [one for one in report["promises"] if one["outcome"] == "broken"]
+    assert not broken, f"{json.dumps(broken, indent=1)[:6000]}\n{done.stderr[-3000:]}"
+    assert done.returncode == 0, done.stderr[-3000:]
+    kept = {one["id"] for one in report["promises"] if one["outcome"] == "kept"}
+    assert kept >= {"G3", "G4", "G5", "G6"}
+    recorded = read(history).records
+    died = {one.text("target") for one in recorded if one.what == "fault"}
+    assert {"global.gateway", "global.etcd"} < died
+    assert {name.rpartition(".")[2] for name in died} == {"gateway", "etcd", "link", "h1"}
+    assert len({one.text("link") for one in recorded if one.what == "heal"}) == 6
 
 
 async def test_a_run_that_is_killed_leaves_nothing(tmp_path: Path) -> None:

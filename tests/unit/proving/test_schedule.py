@@ -69,3 +69,14 @@ def test_failpoints_are_declared_and_restores_hit_only_the_one_store() -> None:
 def test_kinds_can_be_chosen() -> None:
     """Why: the short set of CI leaves out what a loaded machine cannot be judged by."""
     assert {fault.kind for fault in schedule(3, 120, ("silent",))} == {"silent"}
+
+
+def test_every_toxic_the_proxy_has_for_a_line_is_played() -> None:
+    """Why: latency, jitter, bandwidth, slicer, reset, one-way cut, time-out and slow close were asked for by name."""
+    played = {kind for kind, _, _ in TOXICS.values()}
+    assert played == {"latency", "bandwidth", "slicer", "reset_peer", "timeout", "slow_close"}
+    assert any(attributes.get("jitter") for _, attributes, _ in TOXICS.values())
+    one_way = {streams for _, given, streams in TOXICS.values() if given == {"rate": 0}}
+    assert {("upstream",), ("downstream",)} <= one_way
+    ended, endless = TOXICS["stalls"][1], TOXICS["lossy"][1]
+    assert ended["timeout"] > 0 == endless["timeout"]

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from isthmus.chaos.proving.kills import KILLS
 from isthmus.chaos.proving.schedule import KINDS
 from isthmus.deploy import kernel
 from isthmus.deploy.errors import DeployError
@@ -35,14 +36,11 @@ def prove(
     seed: int | None = None,
     history: Path | None = None,
     as_json: bool = False,
+    only: Sequence[str] = (),
     without: Sequence[str] = (),
 ) -> int:
     """0: every promise kept; 1: one is broken or was not tried; 2: the run failed; 130: interrupted."""
-    unknown = set(without) - {*KINDS}
-    if unknown:
-        raise DeployError(
-            f"--without {', '.join(sorted(unknown))}: no such kind; there are: {', '.join(KINDS)}"
-        )
+    kinds = _chosen(only, without)
     seed = int(time.strftime("%Y%m%d", time.gmtime())) if seed is None else seed
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     options = {
@@ -51,11 +49,12 @@ def prove(
         "history": str(history.resolve()) if history is not None else "",
         "json": as_json,
         "commit": _commit(),
-        "kinds": [kind for kind in KINDS if kind not in without],
+        "kinds": kinds,
         "command": " ".join(
             [
                 f"isthmus prove --minutes {minutes:g} --seed {seed}",
-                *(f"--without {k}" for k in without),
+                *(f"--only {kind}" for kind in only),
+                *(f"--without {kind}" for kind in without),
             ]
         ),
         "mark": mark,
@@ -74,6 +73,27 @@ def prove(
         print(f"left behind: {', '.join(left)}", file=sys.stderr)
         return 1
     return INTERRUPTED if told else code
+
+
+def _chosen(only: Sequence[str], without: Sequence[str]) -> list[str]:
+    """The kinds that are played; DeployError when that is not possible."""
+    if KILLS in only:
+        if len({*only, *without}) > 1:
+            raise DeployError(
+                f"--only {KILLS} is a schedule of its own; no other kind goes with it"
+            )
+        return [KILLS]
+    for option, asked in (("--only", only), ("--without", without)):
+        unknown = sorted({*asked} - {*KINDS})
+        if unknown:
+            raise DeployError(
+                f"{option} {', '.join(unknown)}: no such kind; there are: {', '.join(KINDS)}"
+                + (f", or {KILLS} alone" if option == "--only" else "")
+            )
+    kinds = [kind for kind in only or KINDS if kind not in without]
+    if not kinds:
+        raise DeployError("--without leaves no kind of fault: nothing would be proven")
+    return kinds
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from isthmus.chaos.history import Recorder
-from isthmus.chaos.proving.schedule import GLOBAL, SITES, Fault
+from isthmus.chaos.proving.schedule import CALM, GLOBAL, SITES, Fault
 from isthmus.chaos.toxics import BOTH, Stream, Toxics
 from isthmus.contract import unseal
 from isthmus.contract.families import RUNTIME
@@ -35,6 +35,7 @@ TOXICS: dict[str, tuple[str, dict[str, int], tuple[Stream, ...]]] = {
     "lossy": ("timeout", {"timeout": 0}, BOTH),
     "reset": ("reset_peer", {"timeout": 0}, DOWN),
     "late": ("latency", {"latency": 300, "jitter": 0}, BOTH),
+    "jittery": ("latency", {"latency": 300, "jitter": 290}, BOTH),
     "throttled": ("bandwidth", {"rate": 20}, BOTH),
     "sliced": ("slicer", {"average_size": 64, "size_variation": 32, "delay": 10}, BOTH),
     "slow-close": ("slow_close", {"delay": 1500}, BOTH),
@@ -57,6 +58,8 @@ class Hands:
     active: list[Fault] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     _backups: dict[str, int] = field(default_factory=dict)
+    _burst: set[str] = field(default_factory=set)
+    _calm: bool = False
 
     async def begin(self, fault: Fault) -> None:
         """Do it."""
@@ -71,7 +74,7 @@ class Hands:
         elif fault.kind == "frozen":
             self.lab.supervisor.pause(fault.target)
         elif fault.kind == "killed":
-            self.lab.supervisor.kill(fault.target, signal.SIGKILL)
+            self._kill(fault)
         elif fault.kind == "failpoint":
             self.lab.failpoints(fault.target).write_text(f"{fault.detail}=1*kill\n")
         elif fault.kind == "compacted":
@@ -83,6 +86,13 @@ class Hands:
             await self._save(fault.target)
         elif fault.kind == "lost":
             await self._lose("web", "fw")
+
+    def _kill(self, fault: Fault) -> None:
+        self._burst.update(fault.links)
+        self._calm = fault.detail == CALM
+        if not self.lab.supervisor.kill(fault.target, signal.SIGKILL):
+            self.counts["killed"] -= 1
+            self.counts["killed while dead"] = self.counts.get("killed while dead", 0) + 1
 
     async def end(self, fault: Fault) -> None:
         """Take it off again, and say from when on a link could work."""
@@ -134,9 +144,14 @@ class Hands:
 
     def _healed(self, fault: Fault) -> None:
         """Only cut links and frozen ends have a moment from which on they could work; who was killed comes back by
-        itself, and its link with it."""
-        if fault.kind in CUTS:
-            sites: tuple[str, ...] = (fault.target,)
+        itself, and its link with it. Of a burst of deaths it is when the last one is back."""
+        if fault.kind == "killed":
+            if self.active or not self._calm:
+                return
+            sites: tuple[str, ...] = tuple(sorted(self._burst))
+            self._burst.clear()
+        elif fault.kind in CUTS:
+            sites = (fault.target,)
         elif fault.kind == "frozen" and fault.target.endswith(".link"):
             sites = (fault.target.partition(".")[0],)
         elif fault.kind == "frozen" and fault.target == "global.gateway":

@@ -20,8 +20,8 @@ from isthmus.chaos.history import Header, open_recorder, read
 from isthmus.chaos.history.judge import judge_all, unkept
 from isthmus.chaos.history.report import json_report, text_report
 from isthmus.chaos.proving.faults import CUTS
+from isthmus.chaos.proving.kills import KILLS, plan
 from isthmus.chaos.proving.runner import running, versions
-from isthmus.chaos.proving.schedule import schedule
 
 BASE = Path("/mnt")
 INTERRUPTED = 130
@@ -44,10 +44,10 @@ def say(text: str) -> None:
 async def play(base: Path, history: Path, options: dict[str, Any]) -> None:
     """The run, recorded."""
     seconds = options["minutes"] * 60
-    kinds = {fault.kind for fault in schedule(options["seed"], seconds, options["kinds"])}
+    kinds = {fault.kind for fault in plan(options["seed"], seconds, options["kinds"])}
     promises = (
         *PROMISES,
-        *(("G4",) if kinds & CUTS else ()),
+        *(("G4",) if kinds & CUTS or KILLS in options["kinds"] else ()),
         *(("G14",) if "lost" in kinds else ()),
     )
     header = Header(

@@ -18,8 +18,8 @@ RESTORED = "zurich"
 acknowledged intent can be repaired from the tier above."""
 
 LINK_KINDS = (
-    "silent", "silent-up", "silent-down", "lossy", "reset", "late", "throttled", "sliced",
-    "slow-close", "stalls",
+    "silent", "silent-up", "silent-down", "lossy", "reset", "late", "jittery", "throttled",
+    "sliced", "slow-close", "stalls",
 )  # fmt: skip
 FROZEN = ("{site}.controllers", "{site}.link", "{site}.etcd", "{site}.agent.h1",
           "global.gateway", "global.controllers", "global.etcd")  # fmt: skip
@@ -40,6 +40,8 @@ POINTS = {
 OTHER_KINDS = ("frozen", "killed", "killed-2", "failpoint", "failpoint-2", "compacted", "restored",
                "lost")  # fmt: skip
 KINDS = (*LINK_KINDS, *OTHER_KINDS)
+CALM = "then calm"
+"""Detail of the last death of a burst: behind it links have their time to become equal."""
 FIRST_S = 2.0
 """Of calm behind the baseline."""
 LAST_S = 3.0
