@@ -7,7 +7,7 @@ treats a peer exactly as each of them would.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from isthmus.contract.chain import Explanation, Segment
@@ -33,6 +33,21 @@ class Delegation:
     brake_share: float = 0.5
     brake_floor: int = 3
     revoked: bool = False
+
+    def covers(self, tenant: str) -> bool:
+        """May the peer ask for chains of ``tenant`` at all?"""
+        return not self.revoked and (not self.tenants or tenant in self.tenants)
+
+
+def by_claim(delegations: Sequence[Delegation], tenant: str, holder: str) -> list[Delegation]:
+    """In which order wishes under one name are heard when several peers have one: who may not ask for ``tenant`` last
+    (else it would hide the wish of who may), and ``holder``, whose chain is carried already, first (else any peer of
+    the same tenant could take it over by asking for its name)."""
+
+    def claim(one: Delegation) -> tuple[bool, bool]:
+        return not one.covers(tenant), one.peer != holder
+
+    return sorted(delegations, key=claim)
 
 
 def check_names(segment: Segment, tenant: str, chain: str) -> None:

@@ -19,7 +19,15 @@ from isthmus.contract.families import (
     G_WIRES,
 )
 from isthmus.contract.ids import tier_mark
-from isthmus.contract.peering import Delegation, Load, Refused, check_delegation, check_names, load
+from isthmus.contract.peering import (
+    Delegation,
+    Load,
+    Refused,
+    by_claim,
+    check_delegation,
+    check_names,
+    load,
+)
 from isthmus.contract.world import CarriedSegment, Wire
 from isthmus.failpoint import afailpoint
 from isthmus.global_tier.numbers import ALL_NUMBERS, Numbers
@@ -65,10 +73,10 @@ def wished(key: str, policy: Policy) -> str | None:
 
 
 def wish(state: State, policy: Policy, tenant: str, chain: str) -> CarriedSegment | None:
-    """What a peer asks for under this name: first whose segment we carry already, then in the order of the settings."""
+    """What a peer asks for under this name, the best claim first."""
     standing = state.get(G_SEGMENTS, tenant=tenant, chain=chain)
-    first = standing.source if standing is not None else ""
-    for one in sorted(policy.delegations, key=lambda one: one.peer != first):
+    holder = standing.source if standing is not None else ""
+    for one in by_claim(policy.delegations, tenant, holder):
         intent = state.body(f"{intent_prefix(one.peer)}{tenant}/{chain}", SegmentIntent)
         if intent is not None:
             return CarriedSegment(segment=intent.segment, source=one.peer)

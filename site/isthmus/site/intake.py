@@ -32,7 +32,13 @@ from isthmus.contract.families import (
 )
 from isthmus.contract.ids import instance_id
 from isthmus.contract.instance import CatalogEntry, ConfigOwner
-from isthmus.contract.peering import Delegation, Refused, check_delegation, check_names
+from isthmus.contract.peering import (
+    Delegation,
+    Refused,
+    by_claim,
+    check_delegation,
+    check_names,
+)
 from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Later, Traits
 from isthmus.site import brake
@@ -133,13 +139,15 @@ class Intake:
     def _wish(
         self, context: Context, tenant: str, chain: str
     ) -> tuple[str, ChainSpec | Segment, int] | None:
-        """What is asked for: the local request first (a name taken locally is not given to a peer)."""
+        """What is asked for: the local request first (a name taken locally is not given to a peer), then the peers'."""
         key = REQUESTS.key(tenant=tenant, chain=chain)
         request = context.state.get(REQUESTS, tenant=tenant, chain=chain)
         if request is not None:
             entry = context.state.entry(key)
             return "local", request.spec, entry.mod_revision if entry else 0
-        for delegation in self.delegations:
+        standing = context.state.get(SPECS, tenant=tenant, chain=chain)
+        holder = standing.source if standing is not None else ""
+        for delegation in by_claim(self.delegations, tenant, holder):
             prefix = REMOTE.key(peer=delegation.peer)
             key = f"{prefix}intents/{tenant}/{chain}"
             intent = context.state.body(key, SegmentIntent)

@@ -52,6 +52,7 @@ class HollowSite:
     store: MemoryStore
     hosts: Sequence[str] = ("h1", "h2")
     name: str = "milan"
+    delegations: Sequence[Delegation] = (Delegation("global"),)
     compute: dict[str, HollowCompute] = field(default_factory=dict)
     panels: dict[str, HollowPanel] = field(default_factory=dict)
     shares: dict[str, HollowShares] = field(default_factory=dict)
@@ -61,9 +62,7 @@ class HollowSite:
 
     def controllers(self) -> list[Microcontroller]:
         """One of each."""
-        made = site_controllers(
-            self.name, self.users, period_s=0.05, delegations=[Delegation("global")]
-        )
+        made = site_controllers(self.name, self.users, period_s=0.05, delegations=self.delegations)
         for index, host in enumerate(self.hosts):
             prefix = host if self.name == "milan" and len(self.hosts) > 1 else self.name
             attachments = (f"{prefix}-a", f"{prefix}-b")

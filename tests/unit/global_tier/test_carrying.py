@@ -7,13 +7,25 @@ from typing import Any
 import pytest
 from tests.unit.global_tier.test_totals import view
 
-from isthmus.contract.chain import Segment
+from isthmus.contract import Body, Stamp, seal
+from isthmus.contract.chain import Segment, SegmentIntent
+from isthmus.contract.families import G_REMOTE, G_SEGMENTS
 from isthmus.contract.ids import tier_mark
 from isthmus.contract.peering import Delegation, Refused, check_names, load
 from isthmus.contract.world import CarriedSegment, Wire
-from isthmus.global_tier.carrying import MAX_FUNCTIONS, MAX_NAME, MAX_TIERS, Policy, admit
+from isthmus.global_tier.carrying import (
+    MAX_FUNCTIONS,
+    MAX_NAME,
+    MAX_TIERS,
+    Policy,
+    admit,
+    intent_prefix,
+    wish,
+)
 from isthmus.global_tier.numbers import Numbers
 from isthmus.global_tier.orders import chains_of, order_for_peer, segment_name, visited
+from isthmus.kv.port import Entry
+from isthmus.microcontroller import State
 
 TIER = "b.example/b"
 POLICY = Policy(
@@ -169,3 +181,39 @@ def test_numbers_are_both_ends_included() -> None:
     assert [n in numbers for n in (4, 5, 7, 8)] == [False, True, True, False]
     assert numbers.free({5, 6}) == 7
     assert numbers.free({5, 6, 7}) is None
+
+
+class Shown:
+    """A mirror that shows what it was given."""
+
+    def __init__(self, bodies: dict[str, Body]) -> None:
+        stamp = Stamp(origin="test", incarnation="1")
+        self.entries = {
+            key: Entry(key, seal(body, stamp, as_of=0), 1, 1, 1) for key, body in bodies.items()
+        }
+        self.revision = 1
+
+
+def test_the_best_claim_to_a_name_is_heard() -> None:
+    """Why: a peer that may not ask for the tenant, or asks for a name that is carried for another, hides nobody."""
+    policy = Policy(
+        TIER, (Delegation("foreign", ("zeta",)), Delegation("early"), Delegation("late", ("acme",)))
+    )
+
+    def heard(*peers: str, carried: str = "") -> str:
+        wishes: dict[str, Body] = {
+            f"{intent_prefix(peer)}acme/web": SegmentIntent(segment=asked().segment)
+            for peer in peers
+        }
+        standing: dict[str, Body] = {}
+        if carried:
+            standing[G_SEGMENTS.key(tenant="acme", chain="web")] = asked(source=carried)
+        state = State({G_REMOTE.prefix(): Shown(wishes), G_SEGMENTS.prefix(): Shown(standing)})
+        found = wish(state, policy, "acme", "web")
+        return found.source if found is not None else ""
+
+    assert heard("foreign", "early", "late") == "early"
+    assert heard("foreign", "late") == "late", "who may not ask comes last"
+    assert heard("early", "late", carried="late") == "late", "who is carried stays"
+    assert heard("foreign") == "foreign", "and is told that it may not"
+    assert heard() == ""
