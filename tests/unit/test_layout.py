@@ -32,6 +32,9 @@ MODULES = sorted(
 )
 
 
+TESTS = sorted((HOUSE / "tests").rglob("*.py"))
+
+
 def _inside(path: Path) -> str:
     return str(path.relative_to(HOUSE))
 
@@ -62,9 +65,9 @@ def test_every_folder_below_a_root_is_a_typed_package() -> None:
                 assert (folder / "py.typed").is_file(), _inside(folder)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_inside)
+@pytest.mark.parametrize("path", [*MODULES, *TESTS], ids=_inside)
 def test_modules_and_functions_are_small(path: Path) -> None:
-    """A module is read in one sitting, a function on one screen; both limits are hard."""
+    """A module is read in one sitting, a function on one screen; both limits are hard, for tests, too."""
     source = path.read_text()
     assert source.count("\n") <= MODULE_LINES, f"{_inside(path)}: more than {MODULE_LINES} lines"
     for name, lines in _functions(ast.parse(source)):
@@ -130,7 +133,7 @@ async def test_everything_but_the_global_tier_works_without_ray() -> None:
 def test_nobody_names_the_machines_of_those_who_built_it() -> None:
     """Absolute paths of a builder's machine are of no use to anybody else."""
     forbidden = ("/tmp/" + "isthmus", "/work" + "/")
-    for path in [*MODULES, *(HOUSE / "tests").rglob("*.py")]:
+    for path in [*MODULES, *TESTS]:
         text = path.read_text()
         for part in forbidden:
             assert part not in text, f"{_inside(path)} names {part}"

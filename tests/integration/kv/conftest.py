@@ -1,4 +1,4 @@
-"""One etcd for the tests that only use it, and the store under test: the adapter and the twin."""
+"""One etcd for the tests that only use it, others to be mistreated or guarded, and the store under test."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import asyncio
 import copy
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from tests.integration.kv.authority import Authority
+from tests.integration.kv.guarded import GRANTS, Guarded
 from tests.integration.kv.server import EtcdServer, serves
 
+from isthmus.kv.admin import EtcdAdmin
 from isthmus.kv.memory import MemoryStore
 from isthmus.kv.port import KeyValueStore
 from isthmus.kv.sharing import SharedWatches
@@ -73,3 +77,24 @@ def subject_as_it_is(store: KeyValueStore) -> KeyValueStore:
 def prefix() -> str:
     """Keys of this test alone."""
     return f"t{next(_numbers)}/"
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[Guarded]:
+    """Authentication on; ``launcher.h1`` holds GRANTS."""
+    authority = Authority(tmp_path / "certificates")
+    certificate, key = authority.issue("server")
+    server = EtcdServer(tmp_path / "member", tls=(authority.file, certificate, key))
+    async with AsyncExitStack() as stack:
+        stack.callback(server.kill)
+        await server.start()
+        world = Guarded(server, authority, stack)
+        root = await world.store("root")
+        await serves(root)
+        admin = EtcdAdmin(root)
+        await admin.ensure_role("launcher.h1", GRANTS)
+        await admin.ensure_user("launcher.h1", ["launcher.h1"])
+        await admin.enable_auth()
+        for key_name in ("hosts/h1/a", "hosts/h10/a", "hosts/h2/a", "chains/t/c", "one", "zz"):
+            await root.put(key_name, b"secret")
+        yield world

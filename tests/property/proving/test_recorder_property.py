@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,102 +83,55 @@ def test_what_the_table_allows_is_allowed(case: tuple[str, dict[str, object]]) -
     assert problem_of(*case) is None
 
 
-def _typical(recorder_of: Callable[[], float]) -> dict[str, tuple[int, int]]:
-    """Kind -> (bytes of a typical line, lines a second): three sites under the load of the proving runner."""
-    memory = Memory(
-        Header("processes", 123456, "0" * 40, "carrier", {}, "", "runner.boot"), recorder_of
-    )
+LINES_A_SECOND = {
+    "ask": 20, "effect": 30, "held": 30, "shown": 90, "digest": 6, "memory": 3, "local": 20, "fact": 20, "probe": 6,
+}  # fmt: skip
+"""Of each kind: three sites under the load of the proving runner."""
+
+_CHAIN, _VALUE, _INC = "tenant-12/chain-0123", "0123456789abcdef", "0123456789ab"
+_KEY = "intents/tenant-12/chain-0123"
+_NOW_S = 1234567.123456
+
+
+def _typical() -> dict[str, int]:
+    """Kind -> bytes of a typical line."""
+    header = Header("processes", 123456, "0" * 40, "carrier", {}, "", "runner.boot")
+    memory = Memory(header, lambda: _NOW_S)
     r = memory.recorder
-    key = "intents/tenant-12/chain-0123"
     r.ask(
-        "client.12",
-        op="put-001234",
-        verb="put",
-        tier="global",
-        chain="tenant-12/chain-0123",
-        phase="acked",
-        key="tenant-12-0001234",
-        revision=1234567,
-    )
-    r.effect(
-        "reader.milan",
-        tier="milan",
-        chain="tenant-12/chain-0123",
-        phase="running",
-        count=1,
-        revision=1234567,
-    )
+        "client.12", op="put-001234", verb="put", tier="global", chain=_CHAIN, phase="acked",
+        key="tenant-12-0001234", revision=1234567,
+    )  # fmt: skip
+    r.effect("reader.milan", tier="milan", chain=_CHAIN, phase="running", count=1, revision=1234567)
     r.held(
-        "store.global",
-        store="global",
-        verb="put",
-        key=key,
-        value="0123456789abcdef",
-        rev=1234567,
-        inc="0123456789ab",
+        "store.global", store="global", verb="put", key=_KEY, value=_VALUE, rev=1234567, inc=_INC
     )
     r.shown(
-        "reader.milan",
-        store="global",
-        peer="milan",
-        verb="put",
-        key=key,
-        value="0123456789abcdef",
-        rev=1234567,
-        inc="0123456789ab",
-    )
+        "reader.milan", store="global", peer="milan", verb="put", key=_KEY, value=_VALUE,
+        rev=1234567, inc=_INC,
+    )  # fmt: skip
     r.digest("runner", link="global-milan/down", source="0" * 64, target="0" * 64, keys=1234)
     r.memory(
-        "gateway",
-        peer="milan",
-        pending_keys=123,
-        pending_bytes=123456,
-        bound_bytes=8388608,
-        rss_bytes=123456789,
-        slow=True,
-        latency_s=0.123456,
-    )
+        "gateway", peer="milan", pending_keys=123, pending_bytes=123456, bound_bytes=8388608,
+        rss_bytes=123456789, slow=True, latency_s=0.123456,
+    )  # fmt: skip
     r.local(
-        "probe.milan",
-        site="milan",
-        op="forward",
-        ok=True,
-        took_s=0.001234,
-        cut=True,
+        "probe.milan", site="milan", op="forward", ok=True, took_s=0.001234, cut=True,
         outside_calls=0,
-    )
+    )  # fmt: skip
     r.fact(
-        "placer.milan",
-        by="placer.milan",
-        fact="remote/global/summary/torino",
-        as_of=123456.123456,
-        ttl_s=30.0,
-        now=123456.123456,
-        used=True,
-        treated_as="unknown",
-    )
+        "placer.milan", by="placer.milan", fact="remote/global/summary/torino", as_of=123456.123456,
+        ttl_s=30.0, now=123456.123456, used=True, treated_as="unknown",
+    )  # fmt: skip
     r.probe(
         "probe.milan", path="milan-a/milan-b", sent=500, lost=3, longest_gap_ms=12.25, phase="fault"
     )
-    rates = {
-        "ask": 20,
-        "effect": 30,
-        "held": 30,
-        "shown": 90,
-        "digest": 6,
-        "memory": 3,
-        "local": 20,
-        "fact": 20,
-        "probe": 6,
-    }
-    return {
-        record.what: (len(encode(record, "runner.boot")) + 1, rates[record.what])
-        for record in memory.records
-    }
+    return {record.what: len(encode(record, "runner.boot")) + 1 for record in memory.records}
 
 
 def test_an_hour_is_below_200_mb() -> None:
     """Ten intents a second over three sites, every change seen by three readers: the figure of issue 5."""
-    typical = _typical(lambda: 1234567.123456)
-    bytes_an_hour = sum(size * rate for size, rate in typical.values()) * HOUR_S
+    typical = _typical()
+    assert typical.keys() == LINES_A_SECOND.keys()
+    bytes_an_hour = HOUR_S * sum(size * LINES_A_SECOND[kind] for kind, size in typical.items())
     assert 0 < bytes_an_hour <= LIMIT_BYTES, f"{bytes_an_hour / 1e6:.0f} MB, {typical}"
