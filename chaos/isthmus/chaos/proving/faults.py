@@ -5,6 +5,7 @@ Whatever is begun is ended by :meth:`Hands.end` or by :meth:`Hands.put_right`, w
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 from collections.abc import Callable
@@ -60,6 +61,7 @@ class Hands:
     _backups: dict[str, int] = field(default_factory=dict)
     _burst: set[str] = field(default_factory=set)
     _calm: bool = False
+    _told: dict[str, int] = field(default_factory=dict)
 
     async def begin(self, fault: Fault) -> None:
         """Do it."""
@@ -88,6 +90,7 @@ class Hands:
             await self._lose("web", "fw")
 
     def _kill(self, fault: Fault) -> None:
+        self._told[fault.target] = self._last_word(fault.target)
         self._burst.update(fault.links)
         self._calm = fault.detail == CALM
         if not self.lab.supervisor.kill(fault.target, signal.SIGKILL):
@@ -108,9 +111,24 @@ class Hands:
             await self._restore(fault.target)
         if fault.kind not in TOXICS and "." in fault.target and fault.kind != "lost":
             await self.lab.supervisor.wait_ready(fault.target, READY_S)
+            await self._speaks(fault.target)
         self.active.remove(fault)
         self._tell(fault, "end")
         self._healed(fault)
+
+    async def _speaks(self, process: str) -> None:
+        """An end of a link runs when it tells of its links: a program that is still being loaded could not work."""
+        dead = self._told.pop(process, None)
+        if process.rpartition(".")[2] not in ("link", "gateway") or dead is None:
+            return
+        async with asyncio.timeout(READY_S):
+            while self._last_word(process) == dead:  # noqa: ASYNC110 (a file of another process)
+                await asyncio.sleep(0.05)
+
+    def _last_word(self, process: str) -> int:
+        """When an end of a link told of it last; the file's own clock, only compared with itself."""
+        path = self.lab.files.path(process.partition(".")[0], "links.json")
+        return path.stat().st_mtime_ns if path.exists() else 0
 
     async def put_right(self) -> None:
         """End everything that is under way."""
