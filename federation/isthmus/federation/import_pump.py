@@ -20,13 +20,13 @@ from isthmus.policy.quotas import Bucket, Quota
 
 MAX_SLOWDOWN_S = 5.0
 """One pause; longer ones would look like a stalled importer to the peer."""
-ACK_DELAY_S = 0.01
-"""How long a small acknowledgement waits for company where nothing is late."""
-LATEST_ACK_S = 0.25
-"""And at most; far below any verdict about silence."""
+ON_TIME_S = 0.002
+"""Woken within this, an end is not late: it acknowledges at once, and what waits for the answer leaves at once."""
 ACK_PER_LATE = 5.0
 """An end that is late itself answers later still, by so many times; its peers, who wait for answers, then send fewer,
 larger frames. So a gateway with hundreds of busy peers sheds messages, not changes."""
+LATE_WEIGHT = 0.2
+"""Of the newest lateness in the running mean."""
 ROUNDING_S = 1e-3
 """Two sums of the same moments may differ; a wait of nothing would spin."""
 Send = Callable[[pb.Frame], Awaitable[None]]
@@ -62,6 +62,7 @@ class ImportPump:
         self._ack: tuple[float, pb.Ack] | None = None
         self._ack_bytes = 0
         self._late_s = 0.0
+        self._woken_s: float | None = None
         self._bucket: Bucket | None = None
         self.slowed_s = 0.0
         self._marked_at_s = 0.0
@@ -105,7 +106,7 @@ class ImportPump:
         answer = self._importer().beat(frame)
         if answer is not None:  # one that waits to be sent is not taken back by a beat without
             self._answer = answer
-            self._wake.set()
+            self._rouse()
 
     def _importer(self) -> Importer:
         if self.importer is None:
@@ -115,7 +116,12 @@ class ImportPump:
     def _enqueue(self, work: Work | None, size: int) -> None:
         if work is not None:
             self._queue.append((work, size))
-            self._wake.set()
+            self._rouse()
+
+    def _rouse(self) -> None:
+        if self._woken_s is None:
+            self._woken_s = self._now_s()
+        self._wake.set()
 
     # -- the loop
 
@@ -167,18 +173,17 @@ class ImportPump:
             await self._acknowledge()
 
     async def _ack_if_due(self) -> None:
-        """One acknowledgement for many small frames: each costs both ends a message."""
+        """At once where we keep up; else one acknowledgement for many small frames: each costs both ends a message."""
         if self._ack is None:
             return
         over_s = self._now_s() - self._ack[0] - self._ack_delay_s
-        if over_s >= -ROUNDING_S:
-            self._late_s += 0.2 * (max(0.0, over_s) - self._late_s)
         if over_s >= -ROUNDING_S or self._ack_bytes >= self._limits.window_bytes // 8:
             await self._acknowledge()
 
     @property
     def _ack_delay_s(self) -> float:
-        return min(LATEST_ACK_S, ACK_DELAY_S + ACK_PER_LATE * self._late_s)
+        late_s = max(0.0, self._late_s - ON_TIME_S)
+        return min(self._limits.latest_ack_s, ACK_PER_LATE * late_s)
 
     async def _acknowledge(self) -> None:
         if self._ack is not None:
@@ -221,9 +226,17 @@ class ImportPump:
             patience_s = self._limits.cursor_every_s
         if self._ack is not None:
             patience_s = max(ROUNDING_S, self._ack[0] + self._ack_delay_s - self._now_s())
+        due_s = self._now_s() + patience_s
         self._wake.clear()
+        self._woken_s = None
         try:
             async with asyncio.timeout(patience_s):
                 await self._wake.wait()
         except TimeoutError:
-            return
+            pass
+        self._note_lateness(due_s if self._woken_s is None else self._woken_s)
+
+    def _note_lateness(self, due_s: float) -> None:
+        """How long after its moment this end gets its turn: what all the other work of the process costs it."""
+        late_s = max(0.0, self._now_s() - due_s)
+        self._late_s += LATE_WEIGHT * (late_s - self._late_s)

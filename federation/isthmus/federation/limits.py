@@ -39,6 +39,10 @@ class LinkLimits(BaseModel):
     changes leave at once where the peer keeps up, and batches grow by themselves where it does not: each frame costs
     both ends a message, and a gateway has hundreds of peers."""
 
+    latest_ack_s: float = Field(0.25, ge=0, le=5.0)
+    """An end that is late itself acknowledges later still, by so much at most (0: always at once); far below any
+    verdict about silence."""
+
     window_bytes: int = Field(512 * 1024, ge=64 * 1024, le=8 * 1024 * 1024)
     """Unacknowledged bytes of Batch frames: at 100 kB/s a beat queues behind 5 s of data and is still in time."""
 

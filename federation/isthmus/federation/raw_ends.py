@@ -36,6 +36,7 @@ LIMITS = LinkLimits(
     txns_in_flight=8,
     proof_every_s=3600.0,
     stalled_after_s=60.0,
+    latest_ack_s=0.0,
 )
 """One machine, one operator, large sets: more of everything than between strangers."""
 
