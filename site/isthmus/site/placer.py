@@ -102,8 +102,7 @@ class Placer:
         await self._order(context, segment, plan)
         await afailpoint("placer.orders_written")
         told = context.state.body(key, Explanation)
-        where = None if current is None else tuple(f.host for f in current.functions)
-        if told is None or told.decision != "accepted" or where != answer.sites:
+        if told is None or gist(told) != gist(_accepted(record, answer, None)):
             # The second best is searched for when the decision is new; it costs more than the decision itself.
             second = None if ground is None else runner_up(*ground, answer)
             await context.writer.put(key, _accepted(record, answer, second))
@@ -225,6 +224,14 @@ class Placer:
 
 def _hops(plan: ChainPlan | None) -> Sequence[Hop]:
     return plan.hops if plan is not None else ()
+
+
+def gist(explanation: Explanation) -> tuple[str, str, str]:
+    """What makes a decision another one: not its costs, for these change with every neighbour.
+
+    Compared with what is told, never with the plan: whoever dies between the two has told the one before.
+    """
+    return explanation.decision, explanation.source, explanation.reason
 
 
 def _accepted(record: ChainRecord, answer: Placement, second: Placement | None) -> Explanation:
