@@ -274,6 +274,14 @@ class Confirmation(Body):
         return ends if now < ends else None
 
 
+class AgreedVersion(Body):
+    """The newest version of the export agreement with a peer that was ever in force here: an older one, however well
+    signed, gives back what was taken away since (issue 7)."""
+
+    version: int = Field(ge=1)
+    title: str = Field("", description="for people")
+
+
 EXPLAINED_BYTES = 640
 """Of one text of an explanation, as JSON; five candidates of two short texts, eight figures: below 4 KiB in all."""
 EXPLAINED_CANDIDATES, EXPLAINED_FIGURES = 5, 8

@@ -8,6 +8,7 @@ Components that exist once per host are written ``launcher.{host}``; ``instance.
 from __future__ import annotations
 
 from isthmus.contract.families_global import (
+    G_AGREEMENTS,
     G_CONFIRMATIONS,
     G_EVENTS,
     G_EXPLAIN,
@@ -31,6 +32,7 @@ from isthmus.contract.families_global import (
     G_WIRES,
 )
 from isthmus.contract.families_site import (
+    AGREEMENTS,
     APPLIED,
     CATALOG,
     CERTIFICATES,
@@ -67,6 +69,7 @@ SITE_FAMILIES: tuple[Family, ...] = (
     REQUESTS,
     HEAL_REQUESTS,
     REMOTE,
+    AGREEMENTS,
     CONFIRMATIONS,
     CATALOG,
     SPECS,
@@ -98,6 +101,7 @@ GLOBAL_FAMILIES: tuple[Family, ...] = (
     G_REQUESTS,
     G_INTENTS,
     G_SEGMENTS,
+    G_AGREEMENTS,
     G_CONFIRMATIONS,
     G_PLACEMENTS,
     G_WIRES,
@@ -154,6 +158,7 @@ GLOBAL_COMPONENTS: tuple[str, ...] = (
 """Components the global tier has once; regions add ``region.<region>``."""
 
 __all__ = [
+    "AGREEMENTS",
     "APPLIED",
     "CATALOG",
     "CERTIFICATES",
@@ -168,6 +173,7 @@ __all__ = [
     "FAMILIES",
     "GLOBAL_COMPONENTS",
     "GLOBAL_FAMILIES",
+    "G_AGREEMENTS",
     "G_CONFIRMATIONS",
     "G_EVENTS",
     "G_EXPLAIN",

@@ -44,6 +44,15 @@ G_CONFIRMATIONS = Family(
     "an operator's word that a peer's deletions take effect for a while (attack 19)",
     retention="janitor",
 )
+G_AGREEMENTS = Family(
+    "agreements",
+    _G,
+    "agreements/{peer}",
+    "gateway",
+    ("api",),
+    chain.AgreedVersion,
+    "the newest export agreement with a peer that was in force; older ones are refused",
+)
 G_PLACEMENTS = Family(
     "placements",
     _G,

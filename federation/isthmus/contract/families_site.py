@@ -44,6 +44,15 @@ CONFIRMATIONS = Family(
     "an operator's word that a peer's deletions take effect for a while (attack 19)",
     retention="janitor",
 )
+AGREEMENTS = Family(
+    "agreements",
+    _S,
+    "agreements/{peer}",
+    "federation",
+    ("api",),
+    chain.AgreedVersion,
+    "the newest export agreement with a peer that was in force; older ones are refused",
+)
 CATALOG = Family(
     "catalog",
     _S,

@@ -2,7 +2,7 @@
 
 Asked before a link starts and every second while it is open. Whatever is wrong refuses the link under a typed code;
 another valid version ends the link so that the next one has the new terms. An older version than one that was in
-force is refused: replaying it would give back what was taken away.
+force is refused: replaying it would give back what was taken away, so the newest version is kept in the store.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from pathlib import Path
 
 from cryptography import x509
 
+from isthmus.contract.chain import AgreedVersion
+from isthmus.contract.envelope import Stamp
+from isthmus.federation.agreed_versions import recall, record, refuse_older
 from isthmus.federation.agreement import CONTEXT, Agreement, Terms, load, moment
 from isthmus.federation.errors import AgreementChanged, AgreementRefused
 from isthmus.federation.filters import ScopeFilter
@@ -20,6 +23,7 @@ from isthmus.federation.settings import GatewaySettings, PeerSettings, SiteLinkS
 from isthmus.federation.standing import Standing
 from isthmus.federation.terms import LinkTerms, link_terms
 from isthmus.identity import TrustDomain
+from isthmus.kv.port import KeyValueStore
 from isthmus.policy.peers import Peer
 from isthmus.trust import RevocationList
 from isthmus.trust.errors import TrustError
@@ -72,6 +76,10 @@ class Accord:
             self._of = terms
         return self._terms
 
+    def remember(self, version: int) -> None:
+        """That version was in force, in this life or an earlier one."""
+        self._newest = max(self._newest, version)
+
     def check(self, under: LinkTerms, roots: Roots, revoked: RevocationList) -> None:
         """May a link that was opened ``under`` these terms go on? Raises AgreementRefused or AgreementChanged."""
         if self.terms(roots, revoked) is not under:
@@ -102,11 +110,7 @@ class Accord:
                 "agreement-party",
                 f"parties: {' and '.join(sorted(named))}; this link is between {self._ours} and {self._theirs}",
             )
-        if terms.version < self._newest:
-            raise AgreementRefused(
-                "agreement-older",
-                f"version: {terms.version}; version {self._newest} was in force: raise the version and sign again",
-            )
+        refuse_older(terms.version, self._newest)
         for domain, region in self._keeps.items():
             allowed = terms.regions(domain)
             if allowed and region not in allowed:
@@ -134,12 +138,31 @@ class Accords:
         self._standing = standing
         self._utc_s = utc_s
         self._held: dict[str, Accord] = {}
+        self._recalled: set[str] = set()
         self._own_roots: tuple[x509.Certificate, ...] = ()
 
     def terms(self, peer: Peer, listed: PeerSettings | None) -> LinkTerms | None:
         """What is agreed with ``peer``; None when it needs no agreement. Raises AgreementRefused."""
         accord = self._of(peer, listed)
         return None if accord is None else accord.terms(self._roots(), self._standing.revocations)
+
+    async def recall(self, peer: Peer, listed: PeerSettings | None, store: KeyValueStore) -> None:
+        """What earlier lives of this process have seen in force; the store is asked once a life."""
+        accord = self._of(peer, listed)
+        if accord is not None and peer.name not in self._recalled:
+            accord.remember(await recall(store, peer.name))
+            self._recalled.add(peer.name)
+
+    async def enter(
+        self, peer: Peer, listed: PeerSettings | None, store: KeyValueStore, stamp: Stamp
+    ) -> LinkTerms | None:
+        """As :meth:`terms`, for a link that is to open: written down before anything crosses under them."""
+        await self.recall(peer, listed, store)
+        terms = self.terms(peer, listed)
+        if terms is not None:
+            word = AgreedVersion(version=terms.version, title=terms.title)
+            await record(store, peer.name, word, stamp=stamp, as_of=self._utc_s())
+        return terms
 
     def check(self, peer: Peer, under: LinkTerms | None) -> None:
         """Raises AgreementRefused or AgreementChanged when a link opened ``under`` these terms must end."""

@@ -124,7 +124,8 @@ class SiteLink:
         channel: ClientChannel | None = None
         try:
             accords = self._agreed(held.identity)
-            terms = accords.terms(self._peer, self._settings.peer)
+            stamp = Stamp(origin=str(held.identity), incarnation=self._clocks.ids())
+            terms = await accords.enter(self._peer, self._settings.peer, self._store, stamp)
             channel = ClientChannel(self._connect(address, held))
             await channel.open(self._settings.connect_timeout_s)
             plan = self._plan(held.identity, terms)

@@ -218,6 +218,7 @@ class Gateway:
         self.standing.check(verified, self._table.version)  # waiting took its time
         seat.connects += 1
         terms = await self._agreed(peer, seat)
+        await _vacate(seat)  # the store was asked meanwhile
         plan = self._plan(peer, terms)
         link = Link(
             peer_ends(plan, self._store, self._clocks, seat.denials),
@@ -258,7 +259,8 @@ class Gateway:
     async def _agreed(self, peer: Peer, seat: _Seat) -> LinkTerms | None:
         """The agreement with a peer that needs one; without it nothing starts, and what we hold of it is marked."""
         try:
-            return self._accords.terms(peer, self._listed.get(peer.name))
+            listed = self._listed.get(peer.name)
+            return await self._accords.enter(peer, listed, self._store, self._stamp())
         except AgreementRefused as refused:
             self.refused[refused.code] += 1
             await self._refuse(peer, seat, refused)
@@ -289,7 +291,10 @@ class Gateway:
         seat = self._seats.get(peer.name)
         if seat is not None and seat.link is not None:
             return
-        over = self._over(peer)
+        over = await self._over(peer)
+        seat = self._seats.get(peer.name)
+        if seat is not None and seat.link is not None:
+            return  # it came meanwhile, and was judged
         if over is not None:
             seat = self._seats.setdefault(peer.name, _Seat())
             if over.code not in (seat.marked, seat.owed):
@@ -298,16 +303,23 @@ class Gateway:
         if seat is not None and seat.owed:
             await self._try_mark(peer, seat)
 
-    def _over(self, peer: Peer) -> CutOff | AgreementRefused | None:
+    async def _over(self, peer: Peer) -> CutOff | AgreementRefused | None:
         """Why a peer that is not here would not be let in, whatever certificate it shows; None when it might be."""
         self.standing.refresh()
         if str(peer.identity) in self.standing.revocations.identities:
             return CutOff("revoked", f"identity {peer.identity} is revoked")
+        listed = self._listed.get(peer.name)
         try:
-            self._accords.terms(peer, self._listed.get(peer.name))
+            await self._accords.recall(peer, listed, self._store)
+            self._accords.terms(peer, listed)
         except AgreementRefused as refused:
             return refused
+        except StoreError as error:
+            log.warning("%s: not judged yet: %s", peer.name, error)
         return None
+
+    def _stamp(self) -> Stamp:
+        return Stamp(origin=str(self._identity), incarnation=self._clocks.ids())
 
     def _plan(self, peer: Peer, terms: LinkTerms | None) -> LinkPlan:
         return LinkPlan(
@@ -317,7 +329,7 @@ class Gateway:
             sends=peer.sends,
             accepts=peer.accepts,
             quota=peer.quota,
-            stamp=Stamp(origin=str(self._identity), incarnation=self._clocks.ids()),
+            stamp=self._stamp(),
             limits=self._settings.limits,
             terms=terms,
         )
@@ -346,9 +358,9 @@ class Gateway:
 
     async def _mark(self, peer: Peer, seat: _Seat) -> None:
         code = seat.owed
-        stamp = Stamp(origin=str(self._identity), incarnation=self._clocks.ids())
+        as_of = self._clocks.utc_s()
         try:
-            await quarantine(self._store, peer.name, code, stamp=stamp, as_of=self._clocks.utc_s())
+            await quarantine(self._store, peer.name, code, stamp=self._stamp(), as_of=as_of)
         except StoreError as error:
             log.warning("%s: not marked yet as %s: %s", peer.name, code, error)
             return

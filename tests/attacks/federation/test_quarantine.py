@@ -37,7 +37,7 @@ async def test_a_mark_that_the_store_did_not_take_is_tried_again(
 ) -> None:
     """Why: the peer counted as marked before the store had answered; one lost write, and readers relied on its data for
     ever. (Mutant: `seat.marked = code` before the attempt.)"""
-    real, tries = gateway.quarantine, []
+    real, tries = destination.quarantine, []
 
     async def flaky(*arguments: Any, **named: Any) -> None:
         tries.append(1)
@@ -60,7 +60,7 @@ async def test_a_new_link_waits_for_a_mark_under_way(
 ) -> None:
     """Why: a mark that lands after the takeover has removed it would stand beside a good link for as long as that one
     lives. (Mutant: `_vacate` looks at the link only.)"""
-    real = gateway.quarantine
+    real = destination.quarantine
     vacate = gateway._vacate
     began, came, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -93,11 +93,11 @@ class _Slow(MemoryStore):
 
     meanwhile: Any = None
 
-    async def txn(self, txn: Txn) -> TxnResult:
+    async def txn(self, txn: Txn, *, timeout_s: float = 5.0) -> TxnResult:
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             await meanwhile()
-        return await super().txn(txn)
+        return await super().txn(txn, timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize("held", [False, True])
