@@ -231,28 +231,6 @@ async def _run_to_its_end(settings: Path) -> tuple[int | None, str]:
     return process.returncode, told.decode().strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [
-        ({"tier": "moon"}, "tier: must be one of: site, global"),
-        ({"name": "Milan"}, "name: is not a name"),
-        ({"socket": "x"}, "socket: unknown field 'socket' (found: \"x\"); did you mean"),
-        ({"socket_path": "/" + "x" * 120}, "socket_path: is longer than 107 bytes"),
-        ({"socket_path": "/nonexistent/api.sock"}, "No such file or directory"),
-        ({"tcp": {"port": 1}}, "api.tokens_file: is missing, and tcp needs it"),
-        ({"tcp": {"port": 1, "host": "0.0.0.0"}}, "is not loopback and there is no TLS"),
-        ({"api": {"tokens_file": "/nonexistent"}}, "cannot be read"),
-    ],
-)
-async def test_unusable_settings_are_one_sentence(
-    tmp_path: Path, changes: dict[str, Any], word: str
-) -> None:
-    """Exit 1, the field and the fix, no stack trace."""
-    code, told = await _run_to_its_end(written(tmp_path, changes))
-    assert code == 1
-    assert word in told
-
-
 async def test_a_tcp_port_in_use_is_told(tmp_path: Path) -> None:
     """Issue 3: ports in use."""
     tokens = tmp_path / "tokens.json"
