@@ -32,7 +32,7 @@ def test_kept(tmp_path: Path, capsys: Capture) -> None:
     assert "fault t=1.250 begin kill milan.fw" in text
     assert "G14 kept" in text
     assert "G2 not judged here yet" in text
-    assert "1 kept, 8 no data, 6 not judged here yet" in text
+    assert "1 kept, 11 no data, 3 not judged here yet" in text
 
 
 def test_broken(tmp_path: Path, capsys: Capture) -> None:

@@ -38,35 +38,11 @@ G2_FENCING = NotJudged(
         "`packet` records: once a token was seen at the sink, no lower one",
     )
 )
-G8 = NotJudged(
-    Promise(
-        "G8",
-        "no key outside the scope crosses, either way, each end sufficient alone",
-        "0",
-        "`sentinel` records (none found); `denial` records (something was tried)",
-    )
-)
-G9 = NotJudged(
-    Promise(
-        "G9",
-        "a revoked or expired peer is cut, its cached data quarantined",
-        "last frame <= 5 s after the policy is locally known",
-        "`policy` records (revoked, expired) against the last `frame` of that peer",
-    )
-)
 G10 = NotJudged(
     Promise(
         "G10",
         "leaf, CA and bundle rotation drop no stream and lose no frame; an expired site can re-join",
         "0 gaps, 0 reconnects, 0 refusals",
         "`policy` records (rotated) against `frame` and `denial` of that peer",
-    )
-)
-G11 = NotJudged(
-    Promise(
-        "G11",
-        "one partner cannot starve others or fill the store",
-        "others' G4 <= 1.5 x",
-        "`share` records: honest peers while one floods, against before",
     )
 )
