@@ -16,6 +16,7 @@ import importlib
 import importlib.util
 import os
 import tempfile
+from array import array
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -173,6 +174,8 @@ class Arrays:
 
     def ints(self, values: Iterable[int]) -> Any:
         """A flat array of 64-bit integers (never empty: kernels may look at index 0)."""
+        if not self.plain and isinstance(values, array):
+            return self._shared(values)
         listed = list(values) or [0]
         if self.plain:
             return listed
@@ -180,8 +183,28 @@ class Arrays:
 
         return np.array(listed, dtype=np.int64)
 
+    def _shared(self, values: array[Any]) -> Any:
+        """numpy's view of a packed array, which stays where it is; the caller adds nothing more."""
+        import numpy as np
+
+        if not values:
+            values.append(0)
+        return np.frombuffer(values, dtype=np.int64 if values.typecode == "q" else np.float64)
+
+    def filled(self, size: int, value: int) -> Any:
+        """So many times the same integer, without a list in between."""
+        if self.plain:
+            return [value] * max(1, size)
+        import numpy as np
+
+        if value == 0:
+            return np.zeros(max(1, size), dtype=np.int64)  # pages that nobody touches are not taken
+        return np.full(max(1, size), value, dtype=np.int64)
+
     def floats(self, values: Iterable[float]) -> Any:
         """A flat array of doubles."""
+        if not self.plain and isinstance(values, array):
+            return self._shared(values)
         listed = [float(v) for v in values] or [0.0]
         if self.plain:
             return listed

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from isthmus.placement import accel
 from isthmus.placement import dual as duals
@@ -34,8 +35,6 @@ LIFTS = 8  # chains lifted in a move: 4 to 12 do alike, 24 is worse
 AUTO_EXACT_CHAINS = 6  # fewer are packed well in plain Python
 AUTO_FAST_CHAINS = 100  # from here on compiled kernels pay in a batch
 CHUNK = 25  # moves between two looks at the clock
-LINK_SHARE = 0.5  # scale of link prices: this share of the mean worth of a kbit/s
-SITE_FLOOR = 0.1  # least scale of a site price, as a share of the mean worth of a unit
 POLISH = 0.03  # scale of congestion prices while chains are placed anew for cost
 POLISH_LABELS = 200
 REFUSAL_S = 1.3e-5  # per site, what the reasons of one refused chain take; kept free at the end
@@ -68,6 +67,7 @@ class Solution:
     usage: Usage
     prices: dict[tuple[str, str], float] = field(default_factory=dict)
     history: tuple[Point, ...] = ()
+    exact_bound: float | None = None  # of the whole program, by HiGHS; the engine's own is above
 
     @property
     def gap_percent(self) -> float:
@@ -143,8 +143,9 @@ class _Run:
         if time_limit_s is not None:
             self.time_limit_s = max(0.0, time_limit_s - 5 * compiled_s)
         self.done, self.exact_used, self.left_out = 0, False, 0
+        self.exact_bound: float | None = None
         self.history: list[Point] = []
-        self.rank, self.scale = self._scales()
+        self.rank, self.scale = duals.scales(self.arena)
         self.dual = duals.Dual(self.arena, self.scale)
         self.random = self.arena.compiled.arrays.ints([1 + seed % 0x7FFFFFF])
 
@@ -163,27 +164,6 @@ class _Run:
             return False
         reasons_s = REFUSAL_S * len(self.usage.network.sites) * self.left_out
         return self._seconds() + reasons_s >= self.time_limit_s
-
-    def _scales(self) -> tuple[list[float], list[float]]:
-        """(worth per scarce thing of each chain, scale of each congestion price)."""
-        arena, batch = self.arena, self.arena.batch
-        kinds, sites = len(arena.compiled.resources), len(arena.compiled.site_names)
-        count = len(arena.chains)
-        value = sum(c.value for c in arena.chains)
-        per_kind = []
-        for r, cut in enumerate(duals.cuts(arena)):
-            asked = sum(int(batch.demand_sum[c * kinds + r]) for c in range(count))
-            floor = SITE_FLOOR if r == 0 else SITE_FLOOR / 5
-            per_kind.append(max(cut, floor * value / asked if asked else 0.0))
-        bandwidth = sum(int(batch.bandwidth_sum[c]) for c in range(count))
-        link = LINK_SHARE * value / bandwidth if bandwidth else 0.0
-        rank = []
-        for c in range(count):
-            used = 0.01 * link * int(batch.bandwidth_sum[c])
-            used += sum(per_kind[r] * int(batch.demand_sum[c * kinds + r]) for r in range(kinds))
-            rank.append(arena.chains[c].value / used if used > 0 else 1e18)
-        scale = [s for s in per_kind for _ in range(sites)]
-        return rank, scale + [link] * len(arena.compiled.links)
 
     def _market(self, share: float) -> None:
         """Congestion prices at this share of their scale, everywhere."""
@@ -242,14 +222,30 @@ class _Run:
         pool = columns.Pool(self.arena)
         fast = self.arena.compiled.fast
         rounds = recreate.rounds_for(len(self.arena.chains), self.limit, fast=fast)
-        recreate.shake(self.arena, self.scale, self.random, pool, rounds, self.out_of_time)
+        first = min(rounds, recreate.FIRST_ROUNDS) if recreate.possible(self.arena) else rounds
+        recreate.shake(self.arena, self.scale, self.random, pool, first, self.out_of_time)
         self._note()
-        whole = not self.out_of_time() and recreate.close(self.arena)
-        for _ in range(0 if whole else recreate.TURNS - 1):
-            recreate.shake(self.arena, self.scale, self.random, pool, rounds, self.out_of_time)
+        proved = not self.out_of_time() and self._close(recreate)
         columns.improve(self.arena, self.dual, self.out_of_time, pool, integer=rounds == 0)
+        for _ in range(0 if proved else recreate.turns(limited=self.time_limit_s is not None)):
+            if self.out_of_time() or rounds == 0:
+                break
+            recreate.shake(self.arena, self.scale, self.random, pool, rounds, self.out_of_time)
         self.exact_used = True
         self._note()
+
+    def _close(self, recreate: Any) -> bool:
+        """The compact program, for at most its share of what is left of the time limit."""
+        begun, limit = self._seconds(), self.time_limit_s
+
+        def stop() -> bool:
+            spent = self._seconds() - begun
+            return limit is not None and spent > recreate.CLOSE_SHARE * (limit - begun)
+
+        closed = recreate.close(self.arena, None if limit is None else stop)
+        self.exact_bound = closed.bound
+        self._note()
+        return bool(closed.proved)
 
     def refine(self) -> None:
         """Dual rounds and moves in turns, then true prices, until work or time is spent."""
@@ -355,7 +351,7 @@ class _Run:
         """Names, refusals with reasons, and the verifier's word on all of it."""
         from isthmus.placement.refusals import explain_refused
 
-        arena = self.arena
+        arena, prices = self.arena, self._prices()
         usage = arena.usage()
         placements = {
             arena.chains[c].id: usage.placed[arena.chains[c].id][1] for c in arena.placed()
@@ -365,13 +361,13 @@ class _Run:
         for chain in self.pairs:
             bound += chain.value
             waiting.append(chain)
+        del arena, self.arena, self.dual  # the answer needs their memory
         extra, refusals = explain_refused(
             usage, waiting, relaxations=relaxations, stop=self.relaxed_enough
         )
         placements |= extra
-        check(usage.network, list(usage.placed.values()))
-        mine = {c.id: c for c in self.chains}
-        total = objective(usage.network, [(mine[i], p) for i, p in placements.items()])
+        check(usage.network, usage.placed.values())
+        total = objective(usage.network, (usage.placed[name] for name in placements))
         machine = "columns+" if self.exact_used else ""
         return Solution(
             total,
@@ -382,8 +378,9 @@ class _Run:
             self.seed,
             BUILD + f" {machine}search",
             usage,
-            self._prices(),
+            prices,
             tuple(self.history),
+            None if self.exact_bound is None or self.pairs else max(self.exact_bound, total),
         )
 
     def _prices(self) -> dict[tuple[str, str], float]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from isthmus.placement import highs
 from isthmus.placement.arena import Arena
 from isthmus.placement.dual import PRICED_AT_ONCE, Dual
 
@@ -26,7 +27,6 @@ PRICING_LABELS = 150
 NODES = 40  # of branch and bound; more rarely finds more
 WITHOUT = 4_000  # chains times sites up to which each site is done without
 SHAKES = 8
-MIP_SECONDS = 30.0  # a net under the node limit
 MOST_COLUMNS = 1_500  # in the integer program, the least lacking first
 ENOUGH = 2e-4  # of the bound: an answer this near is not worked on
 TINY = 1e-6
@@ -53,7 +53,12 @@ def worth_it(arena: Arena) -> bool:
 
 
 def improve(
-    arena: Arena, dual: Dual, stop: Callable[[], bool], pool: Pool, *, integer: bool = True
+    arena: Arena,
+    dual: Dual,
+    stop: Callable[[], bool],
+    pool: Pool,
+    *,
+    integer: bool = True,
 ) -> None:
     """Prices for the dual by column generation; with ``integer`` the best mix of all columns."""
     pool.add_answers()
@@ -63,7 +68,9 @@ def improve(
     for _ in range(ROUNDS):
         if stop():
             return
-        master = _solve(pool, dual, integer=False)
+        master = _solve(pool, dual, stop, integer=False)
+        if not master.prices:
+            return
         grown = pool.add_priced(master.prices)
         dual.prices = master.prices
         while not dual.advance(PRICED_AT_ONCE):
@@ -82,7 +89,7 @@ def improve(
     pool.keep_promising(master, before)
     if stop():
         return
-    chosen = _solve(pool, dual, integer=True).chosen
+    chosen = _solve(pool, dual, stop, integer=True).chosen
     if sum(pool.columns[i].profit for i in chosen) > before + TINY:
         adopt(arena, [pool.columns[i] for i in chosen])
 
@@ -206,16 +213,18 @@ class Pool:
         return self.add(c, int(start), tuple(int(s) for s in scratch.best_steps[:size]))
 
 
-def _solve(pool: Pool, dual: Dual, *, integer: bool) -> _Master:
-    """The restricted master in HiGHS, as a linear or as an integer program."""
+def _solve(pool: Pool, dual: Dual, stop: highs.Stop, *, integer: bool) -> _Master:
+    """The restricted master in HiGHS, as a linear or as an integer program; empty when out of time."""
     import highspy
 
     chains = len(pool.arena.chains)
-    solver = _solver(highspy)
+    solver = highs.solver(stop, mip_rel_gap=1e-4, mip_max_nodes=NODES)
     solver.passModel(_program(highspy, pool, dual, integer))
     solver.run()
     solution = solver.getSolution()
     shares = list(solution.col_value)
+    if len(shares) < len(pool.columns):
+        return _Master((), [], [], 0.0)
     chosen = tuple(i for i, share in enumerate(shares) if share > 0.5) if integer else ()
     objective = sum(c.profit * x for c, x in zip(pool.columns, shares, strict=True))
     if integer:
@@ -255,21 +264,6 @@ def _program(highspy: Any, pool: Pool, dual: Dual, integer: bool) -> Any:
     if integer:
         lp.integrality_ = [highspy.HighsVarType.kInteger] * len(columns)
     return lp
-
-
-def _solver(highspy: Any) -> Any:
-    solver = highspy.Highs()
-    for name, setting in (
-        ("log_to_console", False),
-        ("output_flag", False),
-        ("threads", 1),
-        ("random_seed", 1),
-        ("mip_rel_gap", 1e-4),
-        ("mip_max_nodes", NODES),
-        ("time_limit", MIP_SECONDS),
-    ):
-        solver.setOptionValue(name, setting)
-    return solver
 
 
 def adopt(arena: Arena, columns: Iterable[Column]) -> None:

@@ -13,12 +13,12 @@ import importlib.util
 from collections import defaultdict
 from typing import Any
 
+from isthmus.placement import highs
 from isthmus.placement.arena import Arena
 
-MOST_BINARIES = 3_500  # some 20 chains on 12 sites
+MOST_BINARIES = 14_000  # some 60 chains on 12 sites have 10,000
 GAP = 3e-4
-NODES = 400
-SECONDS = 30.0  # a net under the node limit
+NODES = 100
 
 Steps = tuple[int, ...]
 Walk = tuple[int, int, Steps]  # chain, start, steps
@@ -160,21 +160,11 @@ class Compact:
                 at = self.arena.compiled.head[step]
         self.hints[self.leaves[c][at]] = 1.0
 
-    def solve(self) -> list[Walk]:
-        """The walks of the best answer found (maybe the one that stood)."""
+    def solve(self, stop: highs.Stop | None) -> tuple[list[Walk], bool, float | None]:
+        """The walks of the best answer found (maybe the one that stood), whether proved, the bound."""
         import highspy
 
-        solver = highspy.Highs()
-        for name, setting in (
-            ("log_to_console", False),
-            ("output_flag", False),
-            ("threads", 1),
-            ("random_seed", 1),
-            ("mip_rel_gap", GAP),
-            ("mip_max_nodes", NODES),
-            ("time_limit", SECONDS),
-        ):
-            solver.setOptionValue(name, setting)
+        solver = highs.solver(stop, mip_rel_gap=GAP, mip_max_nodes=NODES)
         solver.passModel(self._program(highspy))
         start = highspy.HighsSolution()
         start.col_value = self.hints
@@ -182,7 +172,9 @@ class Compact:
         solver.run()
         shares = list(solver.getSolution().col_value)
         chosen = [c for c, column in enumerate(self.accepts) if shares and shares[column] > 0.5]
-        return [self._walk(c, shares) for c in chosen]
+        proved = solver.getModelStatus() == highspy.HighsModelStatus.kOptimal
+        bound = float(solver.getInfo().mip_dual_bound)
+        return [self._walk(c, shares) for c in chosen], proved, bound if bound < 1e300 else None
 
     def _program(self, highspy: Any) -> Any:
         import numpy as np

@@ -52,6 +52,7 @@ class Compiled:
         self._scratch: Any = None
         self._rows: dict[tuple[int, bool], Any] = {}
         self._permitted: dict[object, Any] = {}
+        self.stage_masks: dict[tuple[int, ...], list[int]] = {}
         self._no_homes: dict[int, Any] = {}
 
     def _graph(self) -> Any:
@@ -293,7 +294,10 @@ def stage_mask(compiled: Compiled, chain: ChainDemand, stage: Stage) -> list[int
     masks = [compiled.mask(chain, chain.functions[i]) for i in stage.members]
     if len(masks) == 1:
         return masks[0]
-    return [int(all(flags)) for flags in zip(*masks, strict=True)]
+    key = tuple(id(mask) for mask in masks)  # the network keeps them: an id stays its own
+    if key not in compiled.stage_masks:
+        compiled.stage_masks[key] = [int(all(flags)) for flags in zip(*masks, strict=True)]
+    return compiled.stage_masks[key]
 
 
 def _homes(compiled: Compiled, chain: ChainDemand, stages: tuple[Stage, ...]) -> Any:

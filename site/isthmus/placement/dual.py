@@ -27,6 +27,8 @@ SKETCH_SHRINK = 0.97
 SKETCH_MOMENTUM = 0.7
 PRICED_AT_ONCE = 500  # chains of a round between two looks at the clock
 PATIENCE = 1  # rounds without a better bound before the step shrinks
+LINK_SHARE = 0.5  # scale of link prices: this share of the mean worth of a kbit/s
+SITE_FLOOR = 0.1  # least scale of a site price, as a share of the mean worth of a unit
 
 
 def cuts(arena: Arena, sweeps: int = 3) -> list[float]:
@@ -64,6 +66,28 @@ def _cut(worth: list[float], need: list[int], room: int) -> float:
         if room < 0:
             return density
     return 0.0
+
+
+def scales(arena: Arena) -> tuple[list[float], list[float]]:
+    """(worth per scarce thing of each chain, scale of each congestion price)."""
+    batch = arena.batch
+    kinds, sites = len(arena.compiled.resources), len(arena.compiled.site_names)
+    count = len(arena.chains)
+    value = sum(c.value for c in arena.chains)
+    per_kind = []
+    for r, cut in enumerate(cuts(arena)):
+        asked = sum(int(batch.demand_sum[c * kinds + r]) for c in range(count))
+        floor = SITE_FLOOR if r == 0 else SITE_FLOOR / 5
+        per_kind.append(max(cut, floor * value / asked if asked else 0.0))
+    bandwidth = sum(int(batch.bandwidth_sum[c]) for c in range(count))
+    link = LINK_SHARE * value / bandwidth if bandwidth else 0.0
+    rank = []
+    for c in range(count):
+        used = 0.01 * link * int(batch.bandwidth_sum[c])
+        used += sum(per_kind[r] * int(batch.demand_sum[c * kinds + r]) for r in range(kinds))
+        rank.append(arena.chains[c].value / used if used > 0 else 1e18)
+    scale = [s for s in per_kind for _ in range(sites)]
+    return rank, scale + [link] * len(arena.compiled.links)
 
 
 class Dual:

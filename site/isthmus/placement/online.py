@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.placement.compiled import CompiledChain, Stage, compile_chain, contradiction
+from isthmus.placement.compiled import Compiled, CompiledChain, Stage, compile_chain, contradiction
 from isthmus.placement.model import ChainDemand, Placement, Refusal
 from isthmus.placement.usage import Usage
 
@@ -118,38 +118,48 @@ def search(
         labels = min(labels * 8, work)
 
 
+Hop = tuple[tuple[str, ...], tuple[str, ...]]  # link ids, sites passed
+Known = dict[tuple[int, tuple[int, ...]], Hop]  # by (start, arcs)
+
+
+def _hop(compiled: Compiled, known: Known, start: int, arcs: tuple[int, ...]) -> Hop:
+    """The names of one hop; the same objects for all chains of a batch that take the same way."""
+    if (start, arcs) not in known:
+        names, links = compiled.site_names, compiled.links
+        route = (names[start], *(names[compiled.head[arc]] for arc in arcs))
+        known[start, arcs] = tuple(links[arc].id for arc in arcs), route
+    return known[start, arcs]
+
+
 def to_placement(
-    usage: Usage, chain: ChainDemand, stages: tuple[Stage, ...], found: Found
+    usage: Usage,
+    chain: ChainDemand,
+    stages: tuple[Stage, ...],
+    found: Found,
+    known: Known | None = None,
 ) -> Placement:
     """Names and links per function and hop, from the steps of the kernel; cost in true prices."""
-    compiled = usage.compiled
+    compiled, known = usage.compiled, {} if known is None else known
     names = compiled.site_names
     sites: list[str] = []
-    hops: list[tuple[str, ...]] = []
-    routes: list[tuple[str, ...]] = []
-    links: list[str] = []
-    at, latency, stage = found.start, 0, 0
-    route = [names[at]]
-    for step in found.steps:
+    walked: list[Hop] = []
+    at, latency, stage, began = found.start, 0, 0, 0
+    begin = at
+    for i, step in enumerate(found.steps):
         if step >= 0:
             at = compiled.head[step]
-            links.append(compiled.links[step].id)
-            route.append(names[at])
             latency += compiled.latency[step]
             continue
         for _ in stages[stage].members:
-            hops.append(tuple(links))
-            routes.append(tuple(route))
+            walked.append(_hop(compiled, known, begin, found.steps[began:i]))
             sites.append(names[at])
-            links, route = [], [names[at]]
-        stage += 1
-    hops.append(tuple(links))
-    routes.append(tuple(route))
-    cost = true_cost(usage, chain, tuple(sites), tuple(hops))
+            begin, began = at, i
+        stage, began = stage + 1, i + 1
+    walked.append(_hop(compiled, known, begin, found.steps[began:]))
+    hops, routes = tuple(hop for hop, _ in walked), tuple(route for _, route in walked)
+    cost = true_cost(usage, chain, tuple(sites), hops)
     bound = min(cost, found.bound)
-    return Placement(
-        chain.id, tuple(sites), tuple(hops), tuple(routes), latency, cost, bound, found.work
-    )
+    return Placement(chain.id, tuple(sites), hops, routes, latency, cost, bound, found.work)
 
 
 def true_cost(

@@ -9,7 +9,7 @@ seen. All only ever replace the arena's answers by better ones.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from isthmus.placement import accel
 from isthmus.placement.arena import Arena
@@ -17,6 +17,8 @@ from isthmus.placement.columns import Pool, adopt
 from isthmus.placement.compact import Compact, possible
 
 MOST_ROUNDS = 4_000
+FIRST_ROUNDS = 300  # before the compact program: a good start is half of its proof
+CLOSE_SHARE = 0.7  # of the time left goes to the compact program
 ROUNDS_TIMES_CHAINS = 110_000  # 60 chains: 1,833 rounds, some 1.5 s
 TURNS = 2  # of all rounds, where the compact program does not fit
 SLICE = 25  # rounds between two looks at clock and columns
@@ -85,19 +87,32 @@ def _best(arena: Arena, kernel: Any, scale: list[float]) -> Any:
     )
 
 
-def close(arena: Arena) -> bool:
-    """The compact program, where it is small enough; whether it was solved."""
+class Closed(NamedTuple):
+    """Whether what stands is proved to be within :data:`compact.GAP`, and HiGHS's own bound."""
+
+    proved: bool
+    bound: float | None
+
+
+def turns(*, limited: bool) -> int:
+    """How often all rounds are gone through after the compact program was left open."""
+    return 1_000 if limited else TURNS - 1
+
+
+def close(arena: Arena, stop: Callable[[], bool] | None = None) -> Closed:
+    """The compact program, where it is small enough."""
     if not possible(arena):
-        return False
+        return Closed(False, None)
     program = Compact(arena)
     if not program.build():
-        return False
+        return Closed(False, None)
     for walk in arena.walks():
         program.hint(walk)
     before = arena.objective()
     found = Pool(arena)
-    for walk in program.solve():
+    walks, proved, bound = program.solve(stop)
+    for walk in walks:
         found.add(*walk)
     if sum(column.profit for column in found.columns) > before + 1e-6:
         adopt(arena, found.columns)
-    return True
+    return Closed(proved, bound)
