@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
+from tests.link_mutants import (
+    Plant,
+    believes_every_token,
+    never_sweeps,
+    sweeps_before_end,
+    takes_any_order,
+)
 from tests.simulation.federation.world import World
 
 from isthmus.chaos.simulation.loop import run_virtually
-from isthmus.federation import link_pb2 as pb
 from isthmus.federation.destination import TxnWriter
 from isthmus.federation.exporter import Exporter
 from isthmus.federation.filters import ScopeFilter
-from isthmus.federation.import_pump import ImportPump
-from isthmus.federation.importer import Importer, Work
-from isthmus.federation.source import PeerSource
+from isthmus.federation.importer import Importer
 from isthmus.kv.port import Operation
 from isthmus.policy.scopes import Verb
 
 SEEDS = 60
-Plant = Callable[[pytest.MonkeyPatch], None]
-
-
-def never_sweeps(patch: pytest.MonkeyPatch) -> None:
-    """Ghosts: what is gone at the source stays, as in a mirror without phases."""
-    honest = Importer.end
-
-    def end(self: Importer, frame: pb.End) -> Work | None:
-        self._stale = set()
-        return honest(self, frame)
-
-    patch.setattr(Importer, "end", end)
-    patch.setattr(Importer, "beat", lambda self, frame: None)
-
-
-def sweeps_first(patch: pytest.MonkeyPatch) -> None:
-    """Blanking: everything is removed when a snapshot begins, as a naive resync does."""
-    honest = ImportPump.on_begin
-
-    def on_begin(self: ImportPump, frame: pb.Begin) -> None:
-        honest(self, frame)
-        importer = self._importer()
-        stale = sorted(importer._stale)
-        for key in stale:
-            importer.known.remove(key)
-        self._enqueue(Work(writes=[(key, None) for key in stale]), 0)
-
-    patch.setattr(ImportPump, "on_begin", on_begin)
-
-
-def believes_every_token(patch: pytest.MonkeyPatch) -> None:
-    """A restored store passes for its old self, as cluster id and revision do."""
-
-    async def shown(self: PeerSource, *_: object) -> bool:
-        return True
-
-    patch.setattr(PeerSource, "_shown", shown)
-    patch.setattr(Importer, "beat", lambda self, frame: None)
 
 
 def forgets_deletions(patch: pytest.MonkeyPatch) -> None:
@@ -68,16 +34,6 @@ def forgets_deletions(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Exporter, "batch", batch)
     patch.setattr(Importer, "beat", lambda self, frame: None)
-
-
-def takes_any_order(patch: pytest.MonkeyPatch) -> None:
-    """Sequence numbers are ignored."""
-
-    def in_order(self: Importer, stream: int, seq: int) -> bool:
-        self.seq = seq
-        return True
-
-    patch.setattr(Importer, "_in_order", in_order)
 
 
 def exports_everything(patch: pytest.MonkeyPatch) -> None:
@@ -93,7 +49,7 @@ def exports_everything(patch: pytest.MonkeyPatch) -> None:
     ("plant", "restores", "disturbed"),
     [
         (never_sweeps, True, 0.0),
-        (sweeps_first, False, 0.0),
+        (sweeps_before_end, False, 0.0),
         (believes_every_token, True, 0.0),
         (forgets_deletions, False, 0.0),
         (takes_any_order, False, 0.3),

@@ -6,10 +6,16 @@ fault are drawn; what finds it is always a judge or the world's own rest, never 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.link_mutants import (
+    Plant,
+    believes_every_token,
+    never_sweeps,
+    sweeps_before_end,
+    takes_any_order,
+)
 
 from isthmus.chaos.simulation.run import Outcome, run, schedule_of
 from isthmus.chaos.simulation.shrink import shrink
@@ -19,44 +25,14 @@ from isthmus.contract.envelope import Envelope
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.destination import TxnWriter
 from isthmus.federation.export_pump import ExportPump
-from isthmus.federation.import_pump import ImportPump
-from isthmus.federation.importer import Importer, Work
-from isthmus.federation.source import PeerSource
+from isthmus.federation.importer import Importer
 from isthmus.global_tier.wiring import Wiring
 from isthmus.microcontroller import Context
 from isthmus.site.healer import Healer
 
 pytestmark = pytest.mark.timeout(900)
-Plant = Callable[[pytest.MonkeyPatch], None]
 LINES = ("line.reset", "line.cut", "line.half-open", "process.crash", "store.compact")
 BACK = ("store.rollback", "store.backup", "store.restore", "line.reset")
-
-
-def sweeps_before_end(patch: pytest.MonkeyPatch) -> None:
-    """Blanking: everything goes when a snapshot begins, as in a naive resync."""
-    honest = ImportPump.on_begin
-
-    def on_begin(self: ImportPump, frame: pb.Begin) -> None:
-        honest(self, frame)
-        importer = self._importer()
-        stale = sorted(importer._stale)
-        for key in stale:
-            importer.known.remove(key)
-        self._enqueue(Work(writes=[(key, None) for key in stale]), 0)
-
-    patch.setattr(ImportPump, "on_begin", on_begin)
-
-
-def never_sweeps(patch: pytest.MonkeyPatch) -> None:
-    """Ghosts: what went away during a cut stays."""
-    honest = Importer.end
-
-    def end(self: Importer, frame: pb.End) -> Work | None:
-        self._stale = set()
-        return honest(self, frame)
-
-    patch.setattr(Importer, "end", end)
-    patch.setattr(Importer, "beat", lambda self, frame: None)
 
 
 def resumes_from_the_present(patch: pytest.MonkeyPatch) -> None:
@@ -68,20 +44,6 @@ def resumes_from_the_present(patch: pytest.MonkeyPatch) -> None:
         await honest(self, token, at)
 
     patch.setattr(ExportPump, "_begin_following", begin)
-    patch.setattr(Importer, "beat", lambda self, frame: None)
-
-
-def believes_every_token(patch: pytest.MonkeyPatch) -> None:
-    """No nonce: a restored store passes for its old self."""
-
-    async def shown(self: PeerSource, *_: object) -> bool:
-        return True
-
-    async def check(self: PeerSource) -> None:
-        return
-
-    patch.setattr(PeerSource, "_shown", shown)
-    patch.setattr(PeerSource, "check", check)
     patch.setattr(Importer, "beat", lambda self, frame: None)
 
 
@@ -98,16 +60,6 @@ def deletions_leave_nothing(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(TxnWriter, "__init__", init)
     patch.setattr(TxnWriter, "_continuity", shown)
-
-
-def takes_any_order(patch: pytest.MonkeyPatch) -> None:
-    """Sequence numbers are ignored."""
-
-    def in_order(self: Importer, stream: int, seq: int) -> bool:
-        self.seq = seq
-        return True
-
-    patch.setattr(Importer, "_in_order", in_order)
 
 
 def found(world: str, kinds: tuple[str, ...] | None, within: int) -> Outcome:
