@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache, lru_cache
 
 from isthmus.contract.envelope import VALUE_LIMIT_BYTES, Body
 from isthmus.contract.errors import KeyUnknown
@@ -19,6 +20,24 @@ from isthmus.policy.keys import ROOT, check_segment
 _VARIABLE = re.compile(r"\{([a-z_]+)\}")
 _NAMES = {"owner": r"configurator|ems-[a-z0-9._-]+"}
 """Variables that not every component name may bind: only these may own a configuration."""
+
+
+@cache
+def _parts(pattern: str) -> tuple[tuple[str, bool], ...]:
+    """The segments of a pattern: a literal, or the name of a variable (True). Every key that a controller hears of is
+    held against many patterns, so they are read once."""
+    found = ((part, _VARIABLE.fullmatch(part)) for part in pattern.rstrip("/").split("/"))
+    return tuple((match.group(1), True) if match else (part, False) for part, match in found)
+
+
+@lru_cache(maxsize=4096)
+def _filled(pattern: str, values: tuple[str, ...]) -> str:
+    """A controller asks for the same keys again and again; each is checked once."""
+    given = iter(values)
+    segments = [
+        check_segment(next(given)) if variable else part for part, variable in _parts(pattern)
+    ]
+    return ROOT + "/".join(segments) + ("/" if pattern.endswith("/") else "")
 
 
 class Tier(StrEnum):
@@ -60,22 +79,20 @@ class Family:
 
         Raises KeyRefused when a value is not a segment of the grammar, KeyError when one is missing.
         """
-        segments = []
-        for part in self.pattern.rstrip("/").split("/"):
-            match = _VARIABLE.fullmatch(part)
-            segments.append(check_segment(values[match.group(1)]) if match else part)
-        return ROOT + "/".join(segments) + ("/" if self.tail else "")
+        template = _parts(self.pattern)
+        return _filled(
+            self.pattern, tuple([values[part] for part, variable in template if variable])
+        )
 
     def prefix(self, **values: str) -> str:
         """The absolute prefix (ends in ``/``) up to the first variable that ``values`` leaves open; the exact key when
         none is left."""
         segments: list[str] = []
-        for part in self.pattern.rstrip("/").split("/"):
-            match = _VARIABLE.fullmatch(part)
-            if match is None:
+        for part, variable in _parts(self.pattern):
+            if not variable:
                 segments.append(part)
-            elif match.group(1) in values:
-                segments.append(check_segment(values[match.group(1)]))
+            elif part in values:
+                segments.append(check_segment(values[part]))
             else:
                 return ROOT + "/".join(segments) + "/"
         return ROOT + "/".join(segments) + ("/" if self.tail else "")
@@ -83,17 +100,16 @@ class Family:
     def parse(self, key: str) -> dict[str, str] | None:
         """The variables of an absolute ``key`` of this family, or None for a foreign key. Tail families also give
         ``rest``, the relative key below."""
-        if not key.startswith(ROOT):
+        template = _parts(self.pattern)
+        if not key.startswith(template[0][0], len(ROOT)) or not key.startswith(ROOT):
             return None
         parts = key[len(ROOT) :].split("/")
-        template = self.pattern.rstrip("/").split("/")
         if len(parts) != len(template) and not (self.tail and len(parts) > len(template)):
             return None
         values: dict[str, str] = {}
-        for part, want in zip(parts, template, strict=False):
-            match = _VARIABLE.fullmatch(want)
-            if match:
-                values[match.group(1)] = part
+        for part, (want, variable) in zip(parts, template, strict=False):
+            if variable:
+                values[want] = part
             elif part != want:
                 return None
         if self.tail:

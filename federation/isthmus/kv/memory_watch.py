@@ -27,7 +27,22 @@ class Wiring:
     connection: int = 0
     watches: dict[MemoryWatch, None] = field(default_factory=dict)
     """In the order in which they stood up: a set would wake them in another order in each process (G13)."""
+    _by_place: dict[str, dict[MemoryWatch, None]] = field(default_factory=dict)
+    """The same by what they watch: a site has a hundred watches, and each change concerns a few of them."""
+    _stood: int = 0
     _told: int = 0
+
+    def add(self, watch: MemoryWatch) -> None:
+        """It is woken from now on."""
+        self._stood += 1
+        watch.stood = self._stood
+        self.watches[watch] = None
+        self._by_place.setdefault(watch.place, {})[watch] = None
+
+    def drop(self, watch: MemoryWatch) -> None:
+        """No more."""
+        if self.watches.pop(watch, watch) is None:
+            del self._by_place[watch.place][watch]
 
     def changed(self) -> None:
         """The store has committed something: wake those whom it concerns."""
@@ -35,10 +50,18 @@ class Wiring:
         self._told = self.mvcc.revision
         for _, events in log:
             for event in events:
-                key = event.key.encode()
-                for watch in self.watches:  # thousands of times a second: no generators here
-                    if watch.keys.holds(key):
-                        watch.waker.set()
+                for watch in self._concerned(event.key):
+                    watch.waker.set()
+
+    def _concerned(self, key: str) -> list[MemoryWatch]:
+        """Who watches ``key`` or a prefix of it, in the order in which they stood up."""
+        found: list[MemoryWatch] = [*self._by_place.get(key, ())]
+        end = key.find("/") + 1
+        while end:
+            found += self._by_place.get(key[:end], ())
+            end = key.find("/", end) + 1
+        found.sort(key=_stood)
+        return found
 
     def wake(self) -> None:
         """Everybody looks again."""
@@ -59,6 +82,10 @@ class Wiring:
         self.wake()
 
 
+def _stood(watch: MemoryWatch) -> int:
+    return watch.stood
+
+
 class MemoryWatch:
     """One range from ``next_revision`` on. ``closed`` ends it; ``enter`` is asked again after a cut."""
 
@@ -71,8 +98,11 @@ class MemoryWatch:
         enter: Callable[[], Coroutine[object, object, None]],
     ) -> None:
         self.waker = asyncio.Event()
+        self.stood = 0
         self._wiring = wiring
         self.keys = keys
+        self.place = keys.start.decode()
+        """The watched key, or the prefix with its slash: a range is never anything else here."""
         self._next_revision = next_revision
         self._seen = next_revision - 1
         self._received: list[Event] = []
@@ -82,7 +112,7 @@ class MemoryWatch:
 
     async def batches(self) -> AsyncGenerator[WatchBatch, None]:
         """Until it or the store is closed, or a refusal."""
-        self._wiring.watches[self] = None
+        self._wiring.add(self)
         resumed = False
         try:
             while True:
@@ -96,7 +126,7 @@ class MemoryWatch:
                 self._connection, resumed = self._wiring.connection, True
                 await self._enter()
         finally:
-            self._wiring.watches.pop(self, None)
+            self._wiring.drop(self)
 
     def _stand(self) -> None:
         self._received.clear()
@@ -114,9 +144,12 @@ class MemoryWatch:
         mvcc = self._wiring.mvcc
         if self._connection != self._wiring.connection or self._seen + 1 < mvcc.compacted:
             return
+        place, below = self.place, bool(self.keys.end)
         for revision, events in mvcc.log_after(self._seen):
             self._seen = revision
-            self._received.extend(event for event in events if self.keys.holds(event.key.encode()))
+            for event in events:  # thousands of times a second: no generator, nothing encoded
+                if event.key.startswith(place) if below else event.key == place:
+                    self._received.append(event)
 
     def _take(self) -> WatchBatch | None:
         self.waker.clear()

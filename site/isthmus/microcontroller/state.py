@@ -14,9 +14,10 @@ from typing import Any, Protocol, TypeVar
 from isthmus.contract import Body, ContractError, Envelope, Family, unseal
 from isthmus.kv.port import Entry
 from isthmus.policy.errors import KeyRefused
-from isthmus.policy.keys import check_key
+from isthmus.policy.keys import ROOT, check_key
 
 B = TypeVar("B", bound=Body)
+_BELOW = len(ROOT)
 
 
 class MirrorLike(Protocol):
@@ -56,6 +57,9 @@ class State:
     refused: dict[str, str] = field(default_factory=dict)
     _overlay: dict[str, _Own] = field(default_factory=dict)
     _decoded: dict[str, tuple[Entry, type[Body], Envelope[Any]]] = field(default_factory=dict)
+    _places: dict[str, list[str]] = field(default_factory=dict)
+    """Watched prefixes by their first segment: each read of a key asks which mirror holds it."""
+    _placed: int = 0
 
     @property
     def revision(self) -> int:
@@ -172,9 +176,14 @@ class State:
         return sorted(found)
 
     def _mirror(self, key: str) -> MirrorLike | None:
-        for watched, mirror in self.mirrors.items():
+        if self._placed != len(self.mirrors):
+            self._places.clear()
+            for watched in self.mirrors:
+                self._places.setdefault(_family(watched), []).append(watched)
+            self._placed = len(self.mirrors)
+        for watched in (*self._places.get(_family(key), ()), *self._places.get("", ())):
             if key.startswith(watched) if watched.endswith("/") else key == watched:
-                return mirror
+                return self.mirrors[watched]
         return None
 
     def _decode(self, entry: Entry, model: type[B]) -> Envelope[B] | None:
@@ -191,3 +200,8 @@ class State:
         self.refused.pop(entry.key, None)
         self._decoded[entry.key] = (entry, model, envelope)
         return envelope
+
+
+def _family(key: str) -> str:
+    """The first segment below the root; of a key outside it, nothing."""
+    return key[_BELOW : key.find("/", _BELOW)] if key.startswith(ROOT) else ""

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from isthmus.contract import ContractError, Stamp, seal, unseal
 from isthmus.contract.chain import FunctionSpec
 from isthmus.contract.families import APPLIED, CONFIG, RUNTIME, STATE
-from isthmus.contract.instance import Applied, InstanceConfig, InstanceRuntime, InstanceState
+from isthmus.contract.instance import (
+    Applied,
+    CatalogEntry,
+    InstanceConfig,
+    InstanceRuntime,
+    InstanceState,
+)
 from isthmus.contract.roles import Role
 from isthmus.functions import catalog_entries, shipped
 from isthmus.infrastructure.hollow import HollowCompute, HollowFabric
@@ -132,7 +139,7 @@ def site_controllers(
 ) -> list[Microcontroller]:
     """One of each that a site has once."""
     return [
-        Intake(site, delegations, catalog_entries(), check_with(shipped())),
+        Intake(site, delegations, _catalog(), _check()),
         Placer(),
         Configurator(),
         Credentials(HollowSigner(), users),
@@ -141,6 +148,17 @@ def site_controllers(
         Reporter(site, period_s=period_s),
         Summarizer(site, period_s=period_s),
     ]
+
+
+@cache
+def _catalog() -> tuple[CatalogEntry, ...]:
+    """Made once a process: the schemas of configurations take longer than a virtual second."""
+    return catalog_entries()
+
+
+@cache
+def _check() -> Callable[[FunctionSpec], None]:
+    return check_with(shipped())
 
 
 def check_with(registry: Registry) -> Callable[[FunctionSpec], None]:

@@ -155,12 +155,19 @@ class SimStore(MemoryStore):
         self._server = server
         self._process = process
         self._life = 0 if process is None else process.lives
+        self._allowed: set[tuple[bytes, bytes, Access]] = set()
         if process is not None:
             process.on_death(self._let_go)
 
     def _let_go(self) -> None:
         for lease in self._leases:
             lease.renewing = False
+
+    def _check_allowed(self, call: str, keys: KeyRange, access: Access) -> None:
+        asked = (keys.start, keys.end, access)
+        if asked not in self._allowed:  # rights do not change within one connection
+            super()._check_allowed(call, keys, access)
+            self._allowed.add(asked)
 
     # ---- on the way there
 
