@@ -79,12 +79,14 @@ def check_delegation(delegation: Delegation, segment: Segment, in_force: Segment
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """``peer`` wants ``ending`` of its ``chains`` deleted; up to ``limit`` go without asking."""
+    """``peer`` wants ``ending`` of its ``chains`` deleted; up to ``limit`` go without asking. ``unlisted``: it did
+    not ask, it is in our settings no more."""
 
     peer: str
     ending: int
     chains: int
     limit: int
+    unlisted: bool = False
 
     @property
     def over(self) -> bool:
@@ -92,6 +94,11 @@ class Load:
         return self.ending > self.limit
 
     def __str__(self) -> str:
+        if self.unlisted:
+            return (
+                f"brake: {self.peer} is not in the settings any more, and {self.chains} chains are carried for it; "
+                f"list it again, list it with \"revoked\": true, or confirm: 'isthmus brake confirm {self.peer}'"
+            )
         return (
             f"brake: {self.peer} wants {self.ending} of its {self.chains} chains deleted at once, "
             f"the limit is {self.limit}; confirm at the site: 'isthmus brake confirm {self.peer}'"
@@ -103,7 +110,9 @@ class Load:
             decision="held",
             source=self.peer,
             constraint=BRAKE,
-            reason=f"{self.peer} wants it deleted together with many others; it goes on until the "
+            reason=f"{self.peer} may not ask for anything here any more; it goes on until an operator decides"
+            if self.unlisted
+            else f"{self.peer} wants it deleted together with many others; it goes on until the "
             "peer thinks again, or an operator of the site confirms",
             figures={
                 "chains_ending": float(self.ending),
@@ -129,6 +138,14 @@ def load(
     ]
     limit = max(delegation.brake_floor, int(len(carried) * delegation.brake_share))
     return Load(delegation.peer, len(ending), len(carried), limit)
+
+
+def unlisted(peer: str, chains: int) -> Load:
+    """All that is carried for a peer that left our settings ends at once: by a word of its operator's (``revoked``), or
+    by a slip of ours, which must not empty a site or a tier."""
+    usual = Delegation(peer)
+    limit = max(usual.brake_floor, int(chains * usual.brake_share))
+    return Load(peer, chains, chains, limit, unlisted=True)
 
 
 def circuits(segment: Segment) -> list[str]:

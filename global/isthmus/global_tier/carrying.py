@@ -27,6 +27,7 @@ from isthmus.contract.peering import (
     check_delegation,
     check_names,
     load,
+    unlisted,
 )
 from isthmus.contract.world import CarriedSegment, Wire
 from isthmus.failpoint import afailpoint
@@ -212,10 +213,13 @@ async def drop(standing: CarriedSegment, context: Context, why: str) -> None:
 async def _brake(policy: Policy, standing: CarriedSegment, context: Context) -> None:
     """Hold a peer's deletions when too many of its segments would end at once (attack 19); raises Later."""
     delegation = policy.of(standing.source)
-    if delegation is None or delegation.revoked:
+    if delegation is not None and delegation.revoked:
         return
-    weight = weigh(context.state, delegation)
-    word = context.state.envelope(G_CONFIRMATIONS.key(peer=delegation.peer), Confirmation)
+    if delegation is None:
+        weight = unlisted(standing.source, len(_carried(context.state, standing.source)))
+    else:
+        weight = weigh(context.state, delegation)
+    word = context.state.envelope(G_CONFIRMATIONS.key(peer=standing.source), Confirmation)
     if not weight.over or Confirmation.until_utc_s(word, context.now()) is not None:
         return
     segment = standing.segment
@@ -227,14 +231,18 @@ async def _brake(policy: Policy, standing: CarriedSegment, context: Context) -> 
 
 def weigh(state: State, delegation: Delegation) -> Load:
     """What the peer wants deleted now."""
-    carried = {
-        f"{known.variables['tenant']}/{known.variables['chain']}": known.envelope.body.segment
-        for known in state.items(G_SEGMENTS)
-        if known.envelope.body.source == delegation.peer
-    }
+    carried = _carried(state, delegation.peer)
     prefix = intent_prefix(delegation.peer)
     asked = {key.removeprefix(prefix) for key in state.keys(prefix)}
     return load(delegation, carried, asked, list(_new(state, prefix, asked - carried.keys())))
+
+
+def _carried(state: State, peer: str) -> dict[str, Segment]:
+    return {
+        f"{known.variables['tenant']}/{known.variables['chain']}": known.envelope.body.segment
+        for known in state.items(G_SEGMENTS)
+        if known.envelope.body.source == peer
+    }
 
 
 def _new(state: State, prefix: str, names: Iterable[str]) -> Iterator[Segment]:

@@ -6,29 +6,38 @@ works must not follow at once: more than a share of a peer's chains goes only on
 
 from __future__ import annotations
 
-from isthmus.contract.chain import Confirmation, SegmentIntent
+from isthmus.contract.chain import Confirmation, Segment, SegmentIntent
 from isthmus.contract.families import CONFIRMATIONS, EXPLAIN, REMOTE, SPECS
-from isthmus.contract.peering import BRAKE, Delegation, Load, circuits
+from isthmus.contract.peering import BRAKE, Delegation, Load, circuits, unlisted
 from isthmus.contract.peering import load as weigh
 from isthmus.microcontroller import State
 
-__all__ = ["CONSTRAINT", "Load", "circuits", "confirmed", "holds", "load"]
+__all__ = ["CONSTRAINT", "Load", "circuits", "confirmed", "holds", "load", "load_of_unlisted"]
 
 CONSTRAINT = BRAKE
 
 
 def load(state: State, peer: str, share: float, floor: int) -> Load:
     """What ``peer`` wants now, against ``share`` of its chains and at least ``floor``."""
-    carried = {
-        f"{known.variables['tenant']}/{known.variables['chain']}": known.envelope.body.segment
-        for known in state.items(SPECS)
-        if known.envelope.body.source == peer
-    }
+    carried = _carried(state, peer)
     prefix = f"{REMOTE.key(peer=peer)}intents/"
     wished = {key.removeprefix(prefix) for key in state.keys(prefix)}
     asked = (state.body(prefix + name, SegmentIntent) for name in sorted(wished - carried.keys()))
     new = [intent.segment for intent in asked if intent is not None]
     return weigh(Delegation(peer, (), share, floor), carried, wished, new)
+
+
+def load_of_unlisted(state: State, peer: str) -> Load:
+    """All of a peer that left the settings: nobody asked for its end."""
+    return unlisted(peer, len(_carried(state, peer)))
+
+
+def _carried(state: State, peer: str) -> dict[str, Segment]:
+    return {
+        f"{known.variables['tenant']}/{known.variables['chain']}": known.envelope.body.segment
+        for known in state.items(SPECS)
+        if known.envelope.body.source == peer
+    }
 
 
 def confirmed(state: State, peer: str, now: float) -> bool:

@@ -319,22 +319,25 @@ class Intake:
 
     async def _brake(self, context: Context, record: ChainRecord) -> str:
         """Hold a peer's deletions when too many of its chains would end at once (attack 19); else who let it go."""
-        delegation = next((d for d in self.delegations if d.peer == record.source), None)
-        if delegation is None:
+        if (peer := record.source) == "local":
             return ""
-        share, floor = delegation.brake_share, delegation.brake_floor
-        load = brake.load(context.state, delegation.peer, share, floor)
+        delegation = next((d for d in self.delegations if d.peer == peer), None)
+        if delegation is None:  # a slip in the settings must not empty the site
+            load = brake.load_of_unlisted(context.state, peer)
+        else:
+            share, floor = delegation.brake_share, delegation.brake_floor
+            load = brake.load(context.state, peer, share, floor)
         tenant, chain = record.segment.tenant, record.segment.chain
         item = chain_item(tenant, chain)
         if not load.over and item not in self._held:
             return ""
-        if brake.confirmed(context.state, delegation.peer, context.now()):
+        if brake.confirmed(context.state, peer, context.now()):
             return ", confirmed at the site"
         if not load.over:
             return ""
-        self._held[item] = delegation.peer
-        if not brake.holds(context.state, self.component, delegation.peer):
-            await context.event("held", delegation.peer, str(load), "warning")
+        self._held[item] = peer
+        if not brake.holds(context.state, self.component, peer):
+            await context.event("held", peer, str(load), "warning")
         key = EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)
         await context.writer.put(key, load.explanation())
         raise Later(str(load), after_s=5.0)

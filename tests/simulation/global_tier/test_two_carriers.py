@@ -207,6 +207,34 @@ async def test_the_brake_holds_when_a_peer_deletes_everything(carriers: Carriers
     await eventually(let_go, "B lets go on its operator's word")
 
 
+async def test_a_peer_that_is_listed_no_more_keeps_what_runs(carriers: Carriers) -> None:
+    """Why: a line that went missing from a tier's `peers` dropped all segments of that peer, past the brake. `revoked`
+    is the word that ends them at once; so is an operator's."""
+    names = [f"c{number}" for number in range(6)]
+    await _ask_b(carriers, *(_segment(name) for name in names))
+
+    async def carried() -> bool:
+        return len(await carriers.b.keys("/segments/acme/")) == 6
+
+    await eventually(carried, "B carries six")
+    await carriers.b.kill()
+    carriers.b.delegations = (Delegation("somebody-else"),)
+    carriers.b.start()
+
+    async def held() -> bool:
+        entries = await values_of(carriers.b.store, "/isthmus/v1/explain/intake/acme/")
+        return sum(b'"held"' in value for value in entries.values()) == 6
+
+    await eventually(held, "B holds all of it")
+    assert await carried()
+    await carriers.b.put(G_CONFIRMATIONS.key(peer="carrier-a"), Confirmation())
+
+    async def let_go() -> bool:
+        return await carriers.b.keys("/segments/acme/") == []
+
+    await eventually(let_go, "B lets go on its operator's word")
+
+
 ASKED = "/isthmus/v1/remote/carrier-a/intents/acme/"
 
 
