@@ -30,6 +30,13 @@ class ExportRoot:
 
     source: str
     relative: str
+    raw: bool = False
+    """A prefix whatever it ends in: of a store that is not ours."""
+
+    @property
+    def is_prefix(self) -> bool:
+        """Else exactly one key."""
+        return self.raw or self.source.endswith("/")
 
 
 def crosses(family: Family) -> bool:

@@ -87,7 +87,9 @@ class TxnWriter:
         place: Callable[[str], str],
         fence: tuple[Compare, ...] = (),
         mark: Put | None = None,
+        on_commit: Callable[[int], None] = lambda revision: None,
     ) -> None:
+        self._on_commit = on_commit
         self._store = store
         self._limits = limits
         self._place = place
@@ -130,6 +132,7 @@ class TxnWriter:
             raise Superseded("another link of this peer took over its sub-tree")
         if result.revision < known:
             raise LinkLost(WENT_BACK)
+        self._on_commit(result.revision)
         self._newest = max(self._newest, result.revision)
         if puts:
             self._witness, self._gone = (puts[-1], result.revision), ""

@@ -9,7 +9,7 @@ against a peer that *wants* to collide: it speaks for its own keys only.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -17,6 +17,7 @@ from zlib import crc32
 
 from isthmus.contract.scopes import ExportRoot, import_root
 from isthmus.kv.port import KeyValueStore
+from isthmus.kv.ranges import text_bytes
 from isthmus.policy.scopes import Scope, Verb
 
 BUCKETS: Final = 256
@@ -30,12 +31,14 @@ _SIZE_MASK: Final = (1 << _SIZE_BITS) - 1
 
 def bucket_of(key: str) -> int:
     """Which of the 256 sums ``key`` belongs to."""
-    return crc32(key.encode()) & (BUCKETS - 1)
+    return crc32(text_bytes(key)) & (BUCKETS - 1)
 
 
 def item_hash(key: str, value: bytes) -> int:
     """64 bits of one key with its value."""
-    return int.from_bytes(blake2b(b"%b\0%b" % (key.encode(), value), digest_size=8).digest(), "big")
+    return int.from_bytes(
+        blake2b(b"%b\0%b" % (text_bytes(key), value), digest_size=8).digest(), "big"
+    )
 
 
 class DigestMap:
@@ -56,7 +59,7 @@ class DigestMap:
 
     def put(self, key: str, value: bytes) -> bool:
         """Remember ``value`` for ``key``; False when it was the same already. (Inlined: it runs for every key.)"""
-        name = key.encode()
+        name = text_bytes(key)
         hashed = blake2b(b"%b\0%b" % (name, value), digest_size=8).digest()
         new = int.from_bytes(hashed, "big")
         old = self._items.get(key)
@@ -103,10 +106,34 @@ class DigestMap:
         """The buckets in which a peer with the sums ``other`` has something else."""
         return tuple(index for index in ALL_BUCKETS if self._buckets[index] != other[index])
 
+    def sum_of(self, key: str) -> int | None:
+        """What ``key`` adds to its bucket, None for an unknown key."""
+        item = self._items.get(key)
+        return None if item is None else item >> _SIZE_BITS
+
     def root(self) -> bytes:
         """16 bytes for the whole set."""
-        packed = _PACK.pack(len(self._items), *self._buckets)
-        return blake2b(packed, digest_size=16).digest()
+        return _root(len(self._items), self._buckets)
+
+    def root_with(self, other: Mapping[str, int | None]) -> tuple[bytes, int]:
+        """The root, and the number of keys, of the set in which these keys add ``other`` sums (None: are not there)."""
+        count, buckets = len(self._items), list(self._buckets)
+        for key, wanted in other.items():
+            held = self.sum_of(key)
+            buckets[bucket_of(key)] ^= (held or 0) ^ (wanted or 0)
+            count += (wanted is not None) - (held is not None)
+        return _root(count, buckets), count
+
+
+def _root(count: int, buckets: Sequence[int]) -> bytes:
+    return blake2b(_PACK.pack(count, *buckets), digest_size=16).digest()
+
+
+def sum_of(key: str, value: bytes) -> int:
+    """What a key with this value adds to its bucket."""
+    one = DigestMap()
+    one.put(key, value)
+    return one.sum_of(key) or 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,23 @@ from collections.abc import Iterable, Sequence
 
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.coalescing import Change, Outbox, Ready
-from isthmus.federation.digest import DigestMap, bucket_of
+from isthmus.federation.digest import DigestMap, bucket_of, sum_of
 from isthmus.federation.errors import LinkLost, ProtocolViolation
 from isthmus.federation.filters import ExportFilter
 from isthmus.federation.limits import LinkLimits
 from isthmus.kv.port import Entry, EventKind, WatchBatch
+from isthmus.kv.ranges import text_bytes
+
+MANY_WAIT = 4096
+"""While more keys wait no digest of what has gone so far is told: it costs a step for each."""
 
 
 class Exporter:
-    """``stream`` numbers are given at :meth:`begin`; all times are the caller's."""
+    """``stream`` numbers are given at :meth:`begin`; all times are the caller's. ``paced``: an agreement may make keys
+    wait for long; then digests are told of what has gone so far."""
 
-    def __init__(self, export: ExportFilter, limits: LinkLimits) -> None:
+    def __init__(self, export: ExportFilter, limits: LinkLimits, *, paced: bool = False) -> None:
+        self._paced = paced
         self._filter = export
         self._limits = limits
         self._outbox = Outbox(len(export.roots), value_budget_bytes=limits.pending_bytes)
@@ -32,6 +38,8 @@ class Exporter:
         self._floors: list[dict[str, int]] = [{} for _ in export.roots]
         self._unacked: deque[tuple[int, int]] = deque()
         self._window_bytes = limits.window_bytes
+        self._had: dict[str, int | None] = {}
+        """Of keys that wait: what the peer was sent of them before, as their part of the digest."""
         self.known = DigestMap()
         self.stream = 0
         self.seq = 0
@@ -86,6 +94,7 @@ class Exporter:
 
     def settle(self, revision: int) -> None:
         """The whole snapshot at ``revision`` was learnt: below it only its own state is news any more."""
+        self._had.clear()
         self._horizon = revision
         self._outbox.keep(
             lambda change: self._is_news(change.key, change.is_delete, change.revision)
@@ -94,6 +103,7 @@ class Exporter:
     def forget(self, covered: Sequence[int]) -> None:
         """A new look at the whole source begins; the lanes' watches stand at ``covered``."""
         self.known = DigestMap()
+        self._had.clear()
         self._outbox.clear(covered)
         self._at_horizon.clear()
         for floors in self._floors:
@@ -104,6 +114,7 @@ class Exporter:
         """A snapshot for a repair begins: the watches go on, what is known is read afresh. The horizon to come is above
         every floor; in a store that came back from a backup floors of the lost history would hide what is new."""
         self.known = DigestMap()
+        self._had.clear()
         for floors in self._floors:
             floors.clear()
         self._at_horizon.clear()
@@ -117,6 +128,8 @@ class Exporter:
                 continue
             if not self._is_news(key, event.kind is EventKind.DELETE, event.revision):
                 continue
+            if self._paced and not self._outbox.waits(key):
+                self._begins_to_wait(key, event.revision)
             entry = event.entry
             if entry is not None and self._filter.value_passes(event.key, entry.value):
                 self.known.put(key, entry.value)
@@ -130,6 +143,12 @@ class Exporter:
         self._drop_floors(self._floors[lane], batch.revision)
         if len(self._outbox) > self._limits.pending_keys:
             raise LinkLost(f"overrun: {len(self._outbox)} changed keys wait for the peer")
+
+    def _begins_to_wait(self, key: str, revision: int) -> None:
+        if revision > self._horizon:
+            self._had[key] = self.known.sum_of(key)
+        else:  # what is known is newer than what the peer was sent before it resumed
+            self._had.pop(key, None)
 
     def _is_news(self, key: str, is_delete: bool, revision: int) -> bool:
         if revision > self._horizon:
@@ -145,8 +164,7 @@ class Exporter:
         floors = next(
             floors
             for root, floors in zip(self._filter.roots, self._floors, strict=True)
-            if source_key == root.source
-            or (root.source.endswith("/") and source_key.startswith(root.source))
+            if source_key == root.source or (root.is_prefix and source_key.startswith(root.source))
         )
         floors.pop(key, None)
         floors[key] = revision  # last: revisions of reads only rise
@@ -155,6 +173,8 @@ class Exporter:
             filled = Change(key, None, change.revision)
         else:
             filled = Change(key, entry.value, entry.mod_revision)
+        if self._paced and self._outbox.waits(key):  # it changed again while it was read
+            self._had[key] = None if filled.value is None else sum_of(key, filled.value)
         if not self._outbox.waits(key):
             if filled.value is None:
                 self.known.remove(key)
@@ -232,7 +252,10 @@ class Exporter:
         """What is to be sent next; those with ``fetch`` must be read and go through :meth:`fetched` first. ``room`` and
         ``ready`` are an agreement's: so many at most, and only these keys."""
         items = self._limits.batch_items if room is None else min(room, self._limits.batch_items)
-        return self._outbox.take(items, self._limits.batch_bytes, ready)
+        taken = self._outbox.take(items, self._limits.batch_bytes, ready)
+        for change in taken:
+            self._had.pop(change.key, None)
+        return taken
 
     def waiting_keys(self) -> Iterable[str]:
         """Keys that wait to be sent."""
@@ -256,7 +279,7 @@ class Exporter:
             items=[
                 pb.Item(
                     verb=pb.VERB_PUT if change.value is not None else pb.VERB_DELETE,
-                    key=change.key.encode(),
+                    key=text_bytes(change.key),
                     value=change.value,
                     revision=change.revision,
                 )
@@ -270,11 +293,17 @@ class Exporter:
         return pb.Frame(batch=batch)
 
     def beat(self, now_ms: int, *, with_digest: bool) -> pb.Frame:
-        """A beat; with the digest when nothing is waiting."""
+        """A beat; with the digest when nothing is waiting, or (where an agreement makes keys wait) of what has gone so
+        far, unless that is not known of some key."""
         beat = pb.Beat(sent_at_ms=now_ms, stream=self.stream, seq=self.seq, through=self.through)
         if with_digest and self.quiescent:
             beat.digest = self.known.root()
             beat.keys = len(self.known)
+        elif with_digest and self._paced and self.stream and len(self._outbox) <= MANY_WAIT:
+            waiting = list(self._outbox.keys())
+            if all(key in self._had for key in waiting):
+                before = {key: self._had[key] for key in waiting}
+                beat.digest, beat.keys = self.known.root_with(before)
         return pb.Frame(beat=beat)
 
     def wanted(self, changes: Iterable[Change], buckets: Sequence[int]) -> list[Change]:

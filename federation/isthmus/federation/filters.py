@@ -158,7 +158,7 @@ class ExportFilter:
     def source_key(self, relative: str) -> str:
         """The absolute key that crosses as ``relative``."""
         for root in self.roots:
-            if root.source.endswith("/") and relative.startswith(root.relative):
+            if root.is_prefix and relative.startswith(root.relative):
                 return root.source + relative[len(root.relative) :]
             if relative == root.relative:
                 return root.source

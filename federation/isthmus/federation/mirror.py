@@ -226,12 +226,13 @@ class Mirror:
         denials = DenialLog()
         settings = self._settings
         check = RawCheck(settings.prefix, settings.exclude)
+        destination = RawDestination(store, settings.target, check, self._tell)
         ends = Ends(
             name="destination",
             peer="source",
             source=NoSource(),
             export=ExportFilter((), DenyAll(), denials),
-            destination=RawDestination(store, settings.target, check, self._tell),
+            destination=destination,
             accept=check,
             quota=None,
             limits=LIMITS,
@@ -242,6 +243,7 @@ class Mirror:
             self.link = Link(ends, channel, self._clocks)
             await self.link.run()
         finally:
+            destination.stop()
             await channel.close()
 
     def _tell(self, synced: Synced) -> None:

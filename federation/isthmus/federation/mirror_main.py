@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,12 +59,33 @@ def settings(given: argparse.Namespace) -> MirrorSettings:
 def _store(
     endpoints: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None
 ) -> EtcdSettings:
-    names = tuple(
-        part.strip().removeprefix("https://").removeprefix("http://").rstrip("/")
-        for part in endpoints.split(",")
-        if part.strip()
+    parts = [part.strip().rstrip("/") for part in endpoints.split(",") if part.strip()]
+    if ca_file is None and any(part.startswith("https://") for part in parts):
+        raise ValueError(
+            f"{endpoints}: https needs --from-cacert or --to-cacert, to judge the server by"
+        )
+    names = tuple(part.removeprefix("https://").removeprefix("http://") for part in parts)
+    server_name = names[0].rpartition(":")[0].strip("[]") if names and ca_file is not None else None
+    if len(names) > 1:
+        names = tuple(_numeric(name) for name in names)
+    return EtcdSettings(
+        endpoints=names,
+        ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
+        server_name=server_name,
     )
-    return EtcdSettings(endpoints=names, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
+
+
+def _numeric(endpoint: str) -> str:
+    """``host:port`` with the host's first IPv4 address: several endpoints are a list of addresses to gRPC. A name that
+    cannot be resolved stays, to be named in the refusal."""
+    host, _, port = endpoint.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
+    except OSError:
+        return endpoint
+    return f"{found[0][4][0]}:{port}"
 
 
 async def mirror(wanted: MirrorSettings) -> int:
@@ -106,7 +128,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        print(f"error: {where or 'options'}: {first['msg']}", file=sys.stderr)
+        why = first["msg"].removeprefix("Value error, ")
+        print(f"error: {where or 'options'}: {why}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     calm_collector()
     return asyncio.run(mirror(wanted))

@@ -18,9 +18,11 @@ from isthmus.federation.digest import DigestMap
 from isthmus.federation.errors import LinkLost
 from isthmus.federation.limits import LinkLimits
 from isthmus.federation.source import HistoryChanged, read_with_revision
+from isthmus.federation.strangers import Strangers
 from isthmus.kv.errors import Compacted, FutureRevision
 from isthmus.kv.etcd import EtcdStore
 from isthmus.kv.port import Entry, EventKind, WatchBatch
+from isthmus.kv.ranges import key_text
 from isthmus.kv.raw_range import RawRange
 from isthmus.policy.scopes import Decision, Verb
 
@@ -37,6 +39,8 @@ LIMITS = LinkLimits(
     proof_every_s=3600.0,
     stalled_after_s=60.0,
     latest_ack_s=0.0,
+    check_every_s=1.0,
+    beat_s=1.0,
 )
 """One machine, one operator, large sets: more of everything than between strangers."""
 
@@ -50,7 +54,7 @@ class Synced:
 
 
 class RawCheck:
-    """Any text key that is not excluded; ``prefix`` is what relative keys are relative to."""
+    """Any key that is not excluded; ``prefix`` is what relative keys are relative to."""
 
     def __init__(self, prefix: str, exclude: Sequence[str]) -> None:
         self._prefix = prefix
@@ -58,10 +62,7 @@ class RawCheck:
 
     def check(self, verb: Verb, key: str | bytes) -> str | Decision:
         """See KeyCheck."""
-        try:
-            text = key if isinstance(key, str) else key.decode()
-        except UnicodeDecodeError:
-            return Decision(False, "key-refused", "the key is not text")
+        text = key if isinstance(key, str) else key_text(key)
         if len(text) > MAX_KEY_BYTES:
             return Decision(False, "key-refused", f"at most {MAX_KEY_BYTES} bytes")
         if self._exclude and (self._prefix + text).startswith(self._exclude):
@@ -75,7 +76,7 @@ class RawSource:
     def __init__(self, store: EtcdStore, prefix: str) -> None:
         self._store = store
         self._range = RawRange(store, prefix)
-        self._root = ExportRoot(prefix, "")
+        self._root = ExportRoot(prefix, "", raw=True)
         self._incarnation = ""
         self._witness: tuple[str, int, bytes | None] | None = None
 
@@ -144,17 +145,29 @@ class RawDestination:
         self._prefix = prefix
         self._keep = keep
         self._on_synced = on_synced
-        self._writer = TxnWriter(store, LIMITS, lambda relative: prefix + relative)
+        self._strangers = Strangers(self._range, self._kept)
+        self._writer = TxnWriter(
+            store,
+            LIMITS,
+            lambda relative: prefix + relative,
+            on_commit=self._strangers.wrote,
+        )
+
+    def _kept(self, key: str) -> str | None:
+        """The relative name of an absolute key, None when it is left alone."""
+        relative = key[len(self._prefix) :]
+        return relative if isinstance(self._keep.check(Verb.PUT, relative), str) else None
 
     async def open(self) -> tuple[DigestMap, pb.Token | None, bool]:
         """What is there, except what is excluded."""
         known = DigestMap()
-        cut = len(self._prefix)
-        async for entries in self._range.snapshot(await self._range.revision()):
+        revision = await self._range.revision()
+        async for entries in self._range.snapshot(revision):
             for entry in entries:
-                relative = entry.key[cut:]
-                if isinstance(self._keep.check(Verb.PUT, relative), str):
+                relative = self._kept(entry.key)
+                if relative is not None:
                     known.put(relative, entry.value)
+        self._strangers.begin(known, revision)
         return known, None, False
 
     async def write(self, writes: Sequence[Write], *, parallel: bool) -> None:
@@ -167,8 +180,13 @@ class RawDestination:
             self._on_synced(Synced(cursor.revision, keys))
 
     async def check(self) -> None:
-        """See TxnWriter."""
+        """See TxnWriter; and what did others do meanwhile?"""
         await self._writer.check()
+        await self._strangers.look()
+
+    def stop(self) -> None:
+        """The link ends."""
+        self._strangers.stop()
 
 
 class _Nothing:

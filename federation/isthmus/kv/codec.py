@@ -19,6 +19,7 @@ from isthmus.kv.port import (
     Txn,
     TxnResult,
 )
+from isthmus.kv.ranges import key_text, text_bytes
 from isthmus.kv.rules import check_key, check_txn
 
 if TYPE_CHECKING:
@@ -45,13 +46,13 @@ _PUT = EventKind.PUT
 def key_bytes(key: str) -> bytes:
     """The key as etcd stores it."""
     check_key(key)
-    return key.encode()
+    return text_bytes(key)
 
 
 def entry(kv: wire.KeyValue) -> Entry:
     """One stored key."""
     return Entry(
-        kv.key.decode(), kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease
+        key_text(kv.key), kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease
     )
 
 
@@ -59,8 +60,8 @@ def event(message: wire.Event) -> Event:
     """One change."""
     kv = message.kv
     if message.type == _DELETED:
-        return Event(EventKind.DELETE, kv.key.decode(), kv.mod_revision)
-    key, revision = kv.key.decode(), kv.mod_revision
+        return Event(EventKind.DELETE, key_text(kv.key), kv.mod_revision)
+    key, revision = key_text(kv.key), kv.mod_revision
     stored = Entry(key, kv.value, kv.create_revision, revision, kv.version, kv.lease)
     return Event(_PUT, key, revision, stored)
 
@@ -83,14 +84,14 @@ def _add(into: RepeatedCompositeFieldContainer[wire.RequestOp], operation: Opera
     match operation:
         case Put():
             put = into.add().request_put
-            put.key = operation.key.encode()
+            put.key = text_bytes(operation.key)
             put.value = operation.value
             if operation.lease_id:
                 put.lease = operation.lease_id
         case Delete():
-            into.add().request_delete_range.key = operation.key.encode()
+            into.add().request_delete_range.key = text_bytes(operation.key)
         case Get():
-            into.add().request_range.key = operation.key.encode()
+            into.add().request_range.key = text_bytes(operation.key)
 
 
 def txn_message(txn: Txn) -> wire.TxnRequest:

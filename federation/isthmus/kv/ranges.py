@@ -13,6 +13,17 @@ from isthmus.kv.errors import InvalidRequest
 FROM_KEY_ON = b"\0"
 
 
+def key_text(raw: bytes) -> str:
+    """A stored key as text. Bytes that are no UTF-8 (another's keys: nothing of ours has them) become lone surrogates,
+    so that they survive the way back; every check of our own names refuses them."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def text_bytes(key: str) -> bytes:
+    """The way back of :func:`key_text`."""
+    return key.encode("utf-8", "surrogateescape")
+
+
 def prefix_end(prefix: bytes) -> bytes:
     """The first key behind all keys that begin with ``prefix`` (RFC-free folklore: last byte plus one)."""
     for index in range(len(prefix) - 1, -1, -1):
@@ -42,7 +53,7 @@ class KeyRange:
     @classmethod
     def of_key(cls, key: str) -> KeyRange:
         """Exactly one key."""
-        return cls(key.encode())
+        return cls(text_bytes(key))
 
     @classmethod
     def of_prefix(cls, prefix: str) -> KeyRange:
@@ -52,7 +63,7 @@ class KeyRange:
                 f"prefix {prefix!r} does not end in '/': it would also cover its neighbours "
                 f"(such as {prefix + '0'!r}); write {prefix + '/'!r}"
             )
-        start = prefix.encode()
+        start = text_bytes(prefix)
         return cls(start, prefix_end(start))
 
     @classmethod

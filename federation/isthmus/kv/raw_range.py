@@ -13,21 +13,22 @@ from isthmus.kv import methods
 from isthmus.kv import wire_pb2 as wire
 from isthmus.kv.etcd import EtcdStore
 from isthmus.kv.port import Entry, WatchBatch
-from isthmus.kv.ranges import KeyRange, prefix_end
+from isthmus.kv.ranges import KeyRange, prefix_end, text_bytes
 from isthmus.kv.snapshots import SnapshotReader
 from isthmus.kv.watching import Watching
 
-FIRST, LAST = b"\x01", b"\xff"
-"""Every key that is text: no text begins with 0xff."""
+FIRST, BEHIND_ALL = b"\0", b"\xff" * 256
+"""Every key: none is empty, and none begins with so many of the highest byte. (Not etcd's own "from here on", which no
+:class:`KeyRange` can express: it is what attack 7 asks for.)"""
 
 
 class RawRange:
     """Everything in ``store`` that begins with ``prefix`` (empty: everything)."""
 
     def __init__(self, store: EtcdStore, prefix: str) -> None:
-        start = prefix.encode()
+        start = text_bytes(prefix)
         self._store = store
-        self._keys = KeyRange(start, prefix_end(start)) if start else KeyRange(FIRST, LAST)
+        self._keys = _all_below(start)
 
     async def revision(self, *, timeout_s: float = 5.0) -> int:
         """Where the store stands."""
@@ -56,3 +57,8 @@ class RawRange:
     def watch(self, start_revision: int) -> AsyncIterator[WatchBatch]:
         """Changes from ``start_revision`` on."""
         return Watching(self._store.calls, self._keys, start_revision).batches()
+
+
+def _all_below(start: bytes) -> KeyRange:
+    has_end = bool(start.rstrip(b"\xff"))
+    return KeyRange(start or FIRST, prefix_end(start) if has_end else BEHIND_ALL)

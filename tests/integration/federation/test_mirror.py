@@ -14,7 +14,7 @@ from tests.federation_support import until
 from tests.integration.federation.lab import Toxiproxy
 from tests.integration.kv.server import EtcdServer, serves
 
-from isthmus.federation.mirror_main import main
+from isthmus.federation.mirror_main import main, parser, settings
 from isthmus.kv.port import Put, Txn
 from isthmus.kv.raw_range import RawRange
 
@@ -192,9 +192,28 @@ async def _gone(two: Pair, key: str) -> bool:
             "/a/b/",
         ],
         ["--from", "127.0.0.1:1", "--to", "127.0.0.1:2", "--from-cert", "/nowhere"],
+        ["--from", "https://127.0.0.1:1", "--to", "127.0.0.1:2"],
+        ["--from", "127.0.0.1:1,no-such-host.invalid:2", "--to", "127.0.0.1:2"],
     ],
 )
 def test_wrong_options_are_one_line(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """An endpoint that is none, a mirror into itself, a certificate without its key."""
+    """An endpoint that is none, a mirror into itself, a certificate without its key, TLS without an authority, a name
+    that nobody knows."""
     assert main(options) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+
+
+def test_several_endpoints_may_be_names() -> None:
+    """As ``etcdctl`` takes them; the certificate is still asked for by the name that was given."""
+    given = parser().parse_args(
+        [
+            *("--from", "localhost:1,http://127.0.0.1:2", "--to", "localhost:3,localhost:4/"),
+            *("--to-cacert", "/ca.pem"),
+        ]
+    )
+    wanted = settings(given)
+    assert wanted.source.endpoints == ("127.0.0.1:1", "127.0.0.1:2")
+    assert wanted.destination.endpoints == ("127.0.0.1:3", "127.0.0.1:4")
+    assert wanted.destination.expected_server_name == "localhost"
