@@ -46,7 +46,7 @@ class ExportPump:
         if pacer is not None:
             items = min(limits.batch_items, pacer.burst)
             limits = limits.model_copy(update={"batch_items": items})
-        self.exporter = Exporter(export, limits)
+        self.exporter = Exporter(export, limits, paced=pacer is not None)
         self._pacer = pacer
         self._source = source
         self._filter = export
@@ -221,6 +221,7 @@ class ExportPump:
                 self._following = False  # between taking and sending, the digest is ahead
                 taken = self._take()
                 if not taken:
+                    self._following = True  # nothing is between: what went so far can be compared
                     await self._wait(self._held_s())
                     continue
                 changes = [await self._filled(change) for change in taken]

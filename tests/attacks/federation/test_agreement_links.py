@@ -257,3 +257,21 @@ async def test_the_mark_outlives_the_call_of_who_hangs_up(
         await until(lambda: "version 2" in both.at_site().agreement, "at the site, too")
         both.write(both.agreed())
         await refused_as(both, "agreement-older", at_hub=True)
+
+
+async def test_digests_are_compared_while_a_key_waits_for_its_interval(tmp_path: Path) -> None:
+    """Why: one key that always waits (an interval of an hour) kept all others from ever being compared, so what a mirror
+    had lost stayed lost. (Mutant: a digest only when nothing waits.)"""
+    terms = clauses(
+        [{"pattern": "intents/acme/"}, {"pattern": "wires/", "min_interval_s": 3600.0}], None
+    )
+    async with alliance(tmp_path, **terms) as both:
+        await both.hub.put(down("wires/w-1"), b"first")
+        await holds(both, "wires/w-1", "first")
+        await both.hub.put(down("wires/w-1"), b"waits")
+        await both.hub.put(down("intents/acme/web"), b"1")
+        await holds(both, "intents/acme/web", "1")
+        await until(lambda: both.at_site().digests_equal, "equal in what has gone so far")
+        assert both.at_hub().pending_keys == 1
+        assert await arrived(both, "wires/w-1") == "first"
+        assert both.at_site().repairs == 0
