@@ -18,6 +18,7 @@ from isthmus.identity import Identity, LeafRequest, TrustDomain
 from isthmus.kv.admin import Access, EtcdAdmin, Grant
 from isthmus.site.ports import InstanceFolder, SignedCertificate
 from isthmus.trust import ca, files
+from isthmus.trust.errors import FileRefused
 
 _ACCESS = {
     ContractAccess.READ: Access.READ,
@@ -98,7 +99,7 @@ class FileShares:
     def signing_request(self, instance: str) -> str:
         """The request for the kept key; the same key gives the same names, so it is asked once."""
         request = self._keys / f"{instance}.csr"
-        if request.exists():
+        if request.exists() and (self._keys / f"{instance}.pem").exists():
             return files.read_public(request).decode()
         key = ca.new_key()
         identity = Identity.of_site(self.trust_domain, self.site, f"instance.{instance}")
@@ -108,11 +109,15 @@ class FileShares:
         return pem.decode()
 
     def publish(self, instance: str, folder: InstanceFolder) -> bool:
-        """Make the folder whole in one rename; an earlier life's is moved away first."""
+        """Make the folder whole in one rename; an earlier life's is moved away first.
+
+        A certificate that was renewed for the same life goes into the folder as it stands: a new folder is a new life
+        to the agent.
+        """
         place = self.base / instance
         document = self._document(folder)
-        if self._same(place, document, folder):
-            return False
+        if self._lives(place, document, instance):
+            return self._renew(place, folder)
         staged = files.make_directory(self.base / f".new-{instance}")
         (staged / "instance.json").write_text(document)
         files.write_secret(staged / "key.pem", files.read_secret(self._keys / f"{instance}.pem"))
@@ -131,7 +136,7 @@ class FileShares:
     def forget(self, instance: str) -> None:
         """Remove folder and key."""
         self.withdraw(instance)
-        for suffix in ("pem", "csr"):
+        for suffix in ("csr", "pem"):  # a request without its key would be asked for ever
             (self._keys / f"{instance}.{suffix}").unlink(missing_ok=True)
 
     def published(self) -> set[str]:
@@ -160,11 +165,22 @@ class FileShares:
             sort_keys=True,
         )
 
-    @staticmethod
-    def _same(place: Path, document: str, folder: InstanceFolder) -> bool:
+    def _lives(self, place: Path, document: str, instance: str) -> bool:
+        """Is this very life there, with the key that requests are made with?"""
         try:
-            return (place / "instance.json").read_text() == document and (
-                place / "cert.pem"
-            ).read_text() == folder.certificate_pem
-        except OSError:
+            return (place / "instance.json").read_text() == document and files.read_secret(
+                place / "key.pem"
+            ) == files.read_secret(self._keys / f"{instance}.pem")
+        except (OSError, FileRefused):
             return False
+
+    @staticmethod
+    def _renew(place: Path, folder: InstanceFolder) -> bool:
+        """Write what differs, each file whole; whom to believe before whom to be."""
+        changed = False
+        for name, pem in (("ca.pem", folder.ca_pem), ("cert.pem", folder.certificate_pem)):
+            path = place / name
+            if not path.exists() or path.read_text() != pem:
+                files.write_public(path, pem.encode())
+                changed = True
+        return changed

@@ -23,13 +23,40 @@ LONGEST_DELAY_S = 120.0
 
 
 @dataclass(slots=True)
+class Patience:
+    """How long the next life of one instance waits: by how many short lives came one after the other.
+
+    A life begins when it is asked for, so that the wait for it does not count as calm.
+    """
+
+    ends: int = 0
+    _life: int = 0
+    _ended_at: float = 0.0
+    _asked_at: float = 0.0
+
+    def wait_s(self, incarnation: int, now: float) -> float:
+        """Seconds still to wait before this life is replaced; it was seen to have ended at its first call."""
+        if not self.ends or self._life != incarnation:
+            self.ends = 1 if now - self._asked_at >= CALM_S else self.ends + 1
+            self._life, self._ended_at, self._asked_at = incarnation, now, now
+        if self.ends <= FREE_HEALS:
+            return 0.0
+        delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(self.ends - FREE_HEALS - 1, 10))
+        self._ended_at = min(self._ended_at, now)  # the clock was set back: wait no longer for it
+        return max(0.0, self._ended_at + delay_s - now)
+
+    def asked(self, now: float) -> None:
+        """The next life was asked for."""
+        self._asked_at = now
+
+
+@dataclass(slots=True)
 class Healer:
     """Work items are ``<host>/<instance>``."""
 
     component: str = "healer"
     traits: Traits = field(default_factory=Traits)
-    _ends: dict[str, list[float]] = field(default_factory=dict)
-    _lives: dict[str, int] = field(default_factory=dict)
+    _patience: dict[str, Patience] = field(default_factory=dict)
 
     @property
     def watches(self) -> Sequence[str]:
@@ -49,8 +76,8 @@ class Healer:
         desired = context.state.get(DESIRED, host=host, instance=instance)
         key = HEAL_REQUESTS.key(instance=instance)
         if desired is None:
-            self._ends.pop(instance, None)
             if not any(k.variables["instance"] == instance for k in context.state.items(DESIRED)):
+                self._patience.pop(instance, None)
                 await context.writer.delete(key)
                 await afailpoint("healer.request_deleted")
             return None
@@ -62,7 +89,8 @@ class Healer:
         request = context.state.get(HEAL_REQUESTS, instance=instance)
         if request is not None and request.lost_incarnation == runtime.incarnation:
             return None
-        delay_s = self._delay_s(instance, runtime.incarnation, context.now())
+        patience = self._patience.setdefault(instance, Patience())
+        delay_s = patience.wait_s(runtime.incarnation, context.now())
         if delay_s > 0:
             return delay_s
         reason = runtime.error or runtime.phase
@@ -70,19 +98,7 @@ class Healer:
             key,
             HealRequest(instance=instance, lost_incarnation=runtime.incarnation, reason=reason),
         )
+        patience.asked(context.now())
         await afailpoint("healer.request_written")
         await context.event("healing", instance, f"life {runtime.incarnation} ended: {reason}")
         return None
-
-    def _delay_s(self, instance: str, incarnation: int, now: float) -> float:
-        """Seconds still to wait before this life is replaced; remembers when each life was seen to have ended."""
-        ends = self._ends.setdefault(instance, [])
-        if len(ends) < 64 and (not ends or self._lives.get(instance) != incarnation):
-            self._lives[instance] = incarnation
-            ends[:] = [end for end in ends if now - end < CALM_S]
-            ends.append(now)
-        excess = len(ends) - FREE_HEALS
-        if excess <= 0:
-            return 0.0
-        delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * float(2 ** (excess - 1)))
-        return max(0.0, ends[-1] + delay_s - now)
