@@ -260,7 +260,7 @@ async def test_the_mark_outlives_the_call_of_who_hangs_up(
 
 
 async def test_digests_are_compared_while_a_key_waits_for_its_interval(tmp_path: Path) -> None:
-    """Why: one key that always waits (an interval of an hour) kept all others from ever being compared, so what a mirror
+    """Why: one key that always waits (an interval of an hour) kept all others from being compared: what a mirror
     had lost stayed lost. (Mutant: a digest only when nothing waits.)"""
     terms = clauses(
         [{"pattern": "intents/acme/"}, {"pattern": "wires/", "min_interval_s": 3600.0}], None
