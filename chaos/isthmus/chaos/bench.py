@@ -49,6 +49,12 @@ BENCHES: dict[str, Bench] = {
     "federation-follow": Bench(
         "isthmus.chaos.bench_federation", "follow", False, "lag of steady changes over a link"
     ),
+    "federation-mirror": Bench(
+        "isthmus.chaos.bench_federation_mirror",
+        "mirror",
+        False,
+        "the command `isthmus mirror` beside make-mirror, from its start",
+    ),
     "federation-fanin": Bench(
         "isthmus.chaos.bench_federation", "fanin", False, "hollow sites on one gateway"
     ),
@@ -66,6 +72,12 @@ BENCHES: dict[str, Bench] = {
         "online",
         False,
         "one chain on warm state; a lost site",
+    ),
+    "placement-impossible": Bench(
+        "isthmus.chaos.bench_impossible",
+        "impossible",
+        False,
+        "refusals against every way there is (5 minutes of CPU)",
     ),
     "instantiate": Bench(
         "isthmus.chaos.bench_lab", "instantiate", True, "apply to first packet over two sites"

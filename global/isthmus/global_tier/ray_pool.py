@@ -25,11 +25,35 @@ OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """The least Ray takes: facts travel through the store, not through Ray."""
 INIT_TIMEOUT_S = 120
 MAP_TIMEOUT_S = 600
+SOCKET_PATH_BYTES = 107
+"""The kernel's limit for the path of a Unix socket; Ray puts some sixty characters below our folder."""
+SHORT_PLACES = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 def installed() -> bool:
     """Whether Ray is here; nothing is imported to find out."""
     return importlib.util.find_spec("ray") is not None
+
+
+def too_long_by(sessions: Path) -> int:
+    """By how many bytes the paths of Ray's sockets below this folder exceed what the kernel takes."""
+    deepest = f"session_2026-11-23_12-00-00_000000_{os.getpid()}/sockets/plasma_store"
+    return max(0, len(os.fsencode(sessions / deepest)) - SOCKET_PATH_BYTES)
+
+
+def short_folder() -> Path:
+    """A new private folder whose paths are short enough: in TMPDIR, or where it is usually short.
+
+    RuntimeFailed, with what to do, where there is none.
+    """
+    for base in dict.fromkeys((tempfile.gettempdir(), *SHORT_PLACES)):
+        if not os.access(base, os.W_OK) or too_long_by(Path(base) / "isthmus-12345678" / "t"):
+            continue
+        return Path(tempfile.mkdtemp(prefix="isthmus-", dir=base))
+    raise RuntimeFailed(
+        f"Ray's sockets need a shorter folder than {tempfile.gettempdir()}; set TMPDIR to one of at "
+        "most 24 characters"
+    )
 
 
 def prepare_environment(folder: Path) -> None:
@@ -67,6 +91,11 @@ class RayPool:
         prepare_environment(self._folder)
         # Ray opens its folder to everybody and fills it: a fresh one per life, below one that is closed.
         sessions = self._folder / "t"
+        if too_long := too_long_by(sessions):
+            raise RuntimeFailed(
+                f"Ray did not start: {self._folder} is {too_long} bytes too long for the paths of its sockets; "
+                "give the tier a shorter state folder"
+            )
         await asyncio.to_thread(shutil.rmtree, sessions, True)
         import ray
 
@@ -113,7 +142,7 @@ class RayPool:
 @asynccontextmanager
 async def opened(*, workers: int) -> AsyncIterator[RayPool]:
     """A cluster for one question; its processes and its folder are gone afterwards, whatever happened."""
-    folder = Path(tempfile.mkdtemp(prefix="isthmus-"))
+    folder = short_folder()
     home = os.environ.get("HOME")
     pool = RayPool(folder, workers=workers)
     try:

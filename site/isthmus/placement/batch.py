@@ -211,7 +211,7 @@ class _Run:
 
     def exactly(self, wanted: bool | None) -> None:
         """The column solver, for small problems, when HiGHS is there."""
-        from isthmus.placement import columns
+        from isthmus.placement import columns, compact
 
         if wanted is False or not self.arena.chains:
             return
@@ -222,7 +222,7 @@ class _Run:
         pool = columns.Pool(self.arena)
         fast = self.arena.compiled.fast
         rounds = recreate.rounds_for(len(self.arena.chains), self.limit, fast=fast)
-        first = min(rounds, recreate.FIRST_ROUNDS) if recreate.possible(self.arena) else rounds
+        first = min(rounds, recreate.FIRST_ROUNDS) if compact.possible(self.arena) else rounds
         recreate.shake(self.arena, self.scale, self.random, pool, first, self.out_of_time)
         self._note()
         proved = not self.out_of_time() and self._close(recreate)

@@ -4,15 +4,18 @@
 ``alone``) and the certificate, and returns one sentence per flaw. Bottleneck proofs: every member
 must truly lack room, and with *only* the members closed a walk within the budget must not exist
 (Dijkstra over latency, own code). Exhaustive proofs are done again by depth-first search with a
-limit on steps; beyond it the checker says that it could not check, never that it holds.
+limit on steps; beyond it the checker says that it could not check, never that it holds. A proof of
+"price" is the same search for a place that costs no more than the limit. Proofs about pairs of
+disjoint places are put together from these (:mod:`isthmus.placement.pair_checker`).
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from isthmus.placement.model import ChainDemand, Function, Link, Network, Placement, Site
@@ -28,14 +31,23 @@ def check_refusal(
     down: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """What is wrong with a certificate; empty when it proves that the chain has no place."""
-    room = _Room(network, accepted, frozenset(down))
     proof = certificate.get("proof")
+    if proof == "pairs":
+        from isthmus.placement.pair_checker import check_pairs
+
+        return check_pairs(network, chain, certificate, tuple(accepted), frozenset(down))
+    room = _Room(network, accepted, frozenset(down))
     if proof == "contradiction":
         return () if _contradicts(chain) else (f"chain {chain.id}: no contradiction in its pairs",)
     if proof == "bottleneck":
         return _bottleneck(room, chain, certificate.get("bottleneck") or {})
     if proof == "exhaustive":
         return _exhaustive(room, chain)
+    if proof == "price":
+        limit = certificate.get("limit")
+        if not isinstance(limit, int | float):
+            return (f"chain {chain.id}: the price names no limit",)
+        return _exhaustive(room, chain, float(limit))
     return (f"chain {chain.id}: no proof of a kind known here ({proof!r})",)
 
 
@@ -197,9 +209,9 @@ def _transit(chain: ChainDemand) -> set[str] | None:
     return fine
 
 
-def _exhaustive(room: _Room, chain: ChainDemand) -> tuple[str, ...]:
-    search = _Depth(room, chain)
-    found = any(search.walk(0, start, 0, (), frozenset({start})) for start in chain.ingress)
+def _exhaustive(room: _Room, chain: ChainDemand, limit: float = math.inf) -> tuple[str, ...]:
+    search = _Depth(room, chain, limit)
+    found = any(search.walk(0, start, 0, 0.0, (), frozenset({start})) for start in chain.ingress)
     if found:
         return (f"chain {chain.id}: there is a place: {' > '.join(search.stood)}",)
     if search.steps > STEPS:
@@ -210,9 +222,10 @@ def _exhaustive(room: _Room, chain: ChainDemand) -> tuple[str, ...]:
 class _Depth:
     """Plain depth-first search with exact sums."""
 
-    def __init__(self, room: _Room, chain: ChainDemand) -> None:
-        self.room, self.chain, self.steps = room, chain, 0
+    def __init__(self, room: _Room, chain: ChainDemand, limit: float) -> None:
+        self.room, self.chain, self.steps, self.limit = room, chain, 0, limit
         self.stood: tuple[str, ...] = ()
+        self.crossed: list[str] = []
         self.sites = {site.name: site for site in room.network.sites}
         self.transit = _transit(chain)
         self.out: dict[str, list[Link]] = {name: [] for name in self.sites}
@@ -220,20 +233,21 @@ class _Depth:
             self.out[link.source].append(link)
 
     def walk(
-        self, i: int, at: str, spent: int, stood: tuple[str, ...], seen: frozenset[str]
+        self, i: int, at: str, spent: int, paid: float, stood: tuple[str, ...], seen: frozenset[str]
     ) -> bool:
         """Whether function ``i`` and the rest can be placed from here on."""
         chain, self.steps = self.chain, self.steps + 1
-        if self.steps > STEPS:
+        if self.steps > STEPS or paid > self.limit * (1 - 1e-9):
             return False
         if i == len(chain.functions):
-            if at in chain.egress:
+            if at in chain.egress and self._beside(stood, paid):
                 self.stood = stood
                 return True
         elif self._may_stand(i, at, stood):
             demand = chain.functions[i].demand
             self.room.site.subtract({(at, r): n for r, n in demand.items()})
-            found = self.walk(i + 1, at, spent, (*stood, at), frozenset({at}))
+            more = paid + self._price(i, at)
+            found = self.walk(i + 1, at, spent, more, (*stood, at), frozenset({at}))
             self.room.site.update({(at, r): n for r, n in demand.items()})
             if found:
                 return True
@@ -245,11 +259,40 @@ class _Depth:
             if late or barred or link.target in seen or not self.room.open(link, bandwidth):
                 continue
             self.room.link[link.id] -= bandwidth
-            found = self.walk(i, link.target, slow, stood, seen | {link.target})
+            self.crossed.append(link.id)
+            more = paid + bandwidth * link.price
+            found = self.walk(i, link.target, slow, more, stood, seen | {link.target})
             self.room.link[link.id] += bandwidth
+            self.crossed.pop()
             if found:
                 return True
         return False
+
+    def _beside(self, stood: tuple[str, ...], paid: float) -> bool:
+        """Whether a backup, where one is asked for, finds a place that shares nothing with this."""
+        if not self.chain.backup:
+            return True
+        room, down = self.room, self.room.down
+        demand = replace(
+            self.chain,
+            backup=False,
+            current=None,
+            forbidden_sites=self.chain.forbidden_sites.union(stood),
+        )
+        second = _Depth(room, demand, self.limit - paid)
+        second.steps = self.steps
+        room.down = down | frozenset(self.crossed)
+        found = any(
+            second.walk(0, start, 0, 0.0, (), frozenset({start})) for start in demand.ingress
+        )
+        room.down, self.steps = down, second.steps
+        return found
+
+    def _price(self, i: int, at: str) -> float:
+        chain, price = self.chain, self.sites[at].price
+        paid = sum(n * price.get(r, 0.0) for r, n in chain.functions[i].demand.items())
+        moves = chain.current is not None and chain.current[i] != at
+        return paid + (chain.migration_price if moves else 0.0)
 
     def _may_stand(self, i: int, at: str, stood: tuple[str, ...]) -> bool:
         chain = self.chain

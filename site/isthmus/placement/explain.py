@@ -62,6 +62,7 @@ def too_dear(usage: Usage, chain: ChainDemand, found: Found, limit: float) -> Re
         "price",
         f"price: the cheapest place costs {found.bound:.6g} > limit {limit:.6g}",
         {"least_cost": found.bound, "limit": limit},
+        certificate={"proof": "price", "limit": limit},
         snapshot=usage.snapshot(),
         work=found.work,
     )

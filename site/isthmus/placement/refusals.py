@@ -53,4 +53,13 @@ def _refusal(usage: Usage, chain: ChainDemand, answer: Placement | Refusal) -> R
         return answer
     text = f"price: the cheapest place costs {answer.cost:.6g} > worth {chain.value:.6g}"
     numbers = {"least_cost": answer.cost, "limit": chain.value}
-    return Refusal(chain.id, "residual", "price", text, numbers, snapshot=usage.snapshot())
+    proof = {"proof": "price", "limit": chain.value}
+    return Refusal(
+        chain.id,
+        "residual",
+        "price",
+        text,
+        numbers,
+        certificate=proof,
+        snapshot=usage.snapshot(),
+    )
