@@ -17,6 +17,7 @@ import grpc.aio
 from isthmus.federation.errors import FederationError, LinkLost, PeerRefused
 from isthmus.federation.limits import LinkLimits
 from isthmus.identity.text import visible
+from isthmus.kv.cancellation import cancellations, pass_on_cancellation
 
 SERVICE = "isthmus.federation.v1.Link"
 METHOD = f"/{SERVICE}/Open"
@@ -97,15 +98,19 @@ class ClientChannel:
         self._call = self._channel.stream_stream(METHOD)()
 
     async def send(self, frame: bytes) -> None:
+        cancelled = cancellations()
         try:
             await self._call.write(frame)
         except _BROKEN as error:
+            pass_on_cancellation(cancelled)
             raise await self._why(error) from None
 
     async def receive(self) -> bytes | None:
+        cancelled = cancellations()
         try:
             message = await self._call.read()
         except _BROKEN as error:
+            pass_on_cancellation(cancelled)
             raise await self._why(error) from None
         return message if isinstance(message, bytes) else None
 

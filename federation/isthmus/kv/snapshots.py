@@ -19,6 +19,7 @@ import grpc.aio
 from isthmus.kv import methods
 from isthmus.kv import wire_pb2 as wire
 from isthmus.kv.calls import Calls
+from isthmus.kv.cancellation import cancellations, pass_on_cancellation
 from isthmus.kv.channel import END_OF_STREAM
 from isthmus.kv.codec import entry
 from isthmus.kv.errors import DeadlineExceeded, StoreError, TooLarge, Unauthenticated, Unavailable
@@ -110,10 +111,12 @@ class SnapshotReader:
     async def _read(self, call: Any) -> wire.RangeStreamResponse | None:
         """The next chunk; None at the end *with status OK*."""
         wait_s = min(self._timeout_s, self._calls.settings.chunk_timeout_s)
+        cancelled = cancellations()
         try:
             async with asyncio.timeout(wait_s):
                 message = await call.read()
         except grpc.aio.AioRpcError as error:
+            pass_on_cancellation(cancelled)
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 raise Unstreamable from None
             raise self._calls.translated(

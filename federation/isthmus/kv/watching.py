@@ -22,6 +22,7 @@ import grpc.aio
 from isthmus.kv import methods
 from isthmus.kv import wire_pb2 as wire
 from isthmus.kv.calls import Calls
+from isthmus.kv.cancellation import cancellations, pass_on_cancellation
 from isthmus.kv.channel import END_OF_STREAM
 from isthmus.kv.codec import event
 from isthmus.kv.errors import (
@@ -224,9 +225,11 @@ class _Stream:
     async def read(self) -> wire.WatchResponse:
         """The next message; Unavailable when the stream was lost, refused or silent."""
         self._heard = self._awaited = True
+        cancelled = cancellations()
         try:
             message = await self._call.read()
         except grpc.aio.AioRpcError as error:
+            pass_on_cancellation(cancelled)
             raise self._lost(error) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()

@@ -140,7 +140,7 @@ class Placer:
         await context.writer.put(key, record)
         await afailpoint("global_placer.placement_written")
         second = runner_up(usage, wanted, answer)
-        await context.writer.put(explain_key, _accepted(order, answer, second, context))
+        await context.writer.put(explain_key, _accepted(order, answer, second, newest))
         await afailpoint("global_placer.explained")
         await context.event("placed", f"{tenant}/{chain}", _where(order, answer))
 
@@ -237,16 +237,15 @@ def _where(spec: Order, answer: Placement) -> str:
     )
 
 
-def _accepted(
-    spec: Order, answer: Placement, second: Placement | None, context: Context
-) -> Explanation:
+def _accepted(spec: Order, answer: Placement, second: Placement | None, newest: int) -> Explanation:
+    """``newest``: of what was decided on; of the mirrors' lowest, a reader would say that it is of an older request."""
     return Explanation(
         decision="accepted",
         reason=_where(spec, answer),
         candidates=()
         if second is None
         else (Candidate.runner_up(second.sites, second.cost, second.cost - answer.cost),),
-        input_revision=context.state.revision,
+        input_revision=newest,
         figures={
             "cost": round(answer.cost, 6),
             "latency_ms": answer.latency_us / 1000,

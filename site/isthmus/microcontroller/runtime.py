@@ -33,6 +33,8 @@ from isthmus.policy.keys import check_key
 
 log = logging.getLogger("isthmus.microcontroller")
 
+CANCEL_AGAIN_S = 1.0
+
 
 @dataclass(slots=True)
 class Runner:
@@ -250,6 +252,10 @@ async def _until_lost(lease: Lease) -> None:
 
 
 async def _cancel(task: asyncio.Task[object]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, Exception):
-        await task
+    """Until it has ended: one cancellation may be swallowed by whatever the task waits for, and a life that cannot end
+    is one that never begins again."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
+    if not task.cancelled():
+        task.exception()  # it is over, and so is what it says

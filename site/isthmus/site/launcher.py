@@ -161,6 +161,8 @@ class Launcher:
         for instance in sorted(ordered):
             runtime = context.state.get(RUNTIME, host=self.host, instance=instance)
             desired = context.state.get(DESIRED, host=self.host, instance=instance)
+            if desired is None:
+                continue  # withdrawn while the kernel was asked
             if runtime is not None and runtime.incarnation >= desired.incarnation:
                 await self._keep(desired, runtime, context)
 

@@ -107,6 +107,20 @@ async def test_an_accepted_chain_names_its_runner_up_and_the_price(world: Hollow
     assert places != chosen
 
 
+async def test_an_accepted_chain_is_explained_as_of_the_newest_request(world: HollowWorld) -> None:
+    """Why: mirrors that are quiet stay behind; of their revision "accepted" read as if it were of an older request."""
+    await world.apply(chain("first"))
+    await world.until("first", "running")
+    await world.apply(chain("web", ingress={"site": "milan", "attachment": "milan-b"},
+                            egress={"site": "paris", "attachment": "paris-b"}))  # fmt: skip
+    await world.until("web", "running")
+    request = await world.store.get(G_REQUESTS.key(tenant="acme", chain="web"))
+    entry = await world.store.get(G_EXPLAIN.key(component="placer", tenant="acme", chain="web"))
+    assert request is not None
+    assert entry is not None
+    assert unseal(entry.value, Explanation).body.input_revision >= request.mod_revision
+
+
 async def test_what_stands_stays_when_summaries_move(world: HollowWorld) -> None:
     """Why: moving chains with every headroom report is churn; a placement changes with its intent."""
     await world.apply(chain("one"))

@@ -16,7 +16,7 @@ from isthmus.contract import seal, unseal
 from isthmus.contract.families import HEALTH, LEASES, STATUS
 from isthmus.kv.errors import Unavailable
 from isthmus.kv.memory import ManualClock, MemoryStore
-from isthmus.microcontroller import Context, Runner, State, Surroundings, Traits
+from isthmus.microcontroller import Context, Runner, State, Surroundings, Traits, runtime
 from isthmus.microcontroller.leadership import LeadershipSettings
 
 LEADER = LEASES.key(component="monitor")
@@ -267,3 +267,39 @@ async def test_a_life_forgets_what_is_gone() -> None:
         await eventually(lambda: reader.states and key in reader.states[-1]._decoded, "decoded")
         await store.delete(key)
         await eventually(lambda: key not in reader.states[-1]._decoded, "forgotten", timeout_s=5)
+
+
+async def test_a_task_that_swallows_its_end_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why: a library that swallowed one cancellation ended a role for ever: nobody began its next life (G3)."""
+    monkeypatch.setattr(runtime, "CANCEL_AGAIN_S", 0.02)
+
+    async def deaf() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    done, _ = await asyncio.wait({asyncio.create_task(runtime._cancel(task))}, timeout=5)
+    assert done
+    assert task.cancelled()
+
+
+async def test_who_ends_a_task_hears_his_own_end() -> None:
+    """Why: a life that is told to end while it waits for one of its parts must not take that for the part's."""
+
+    async def stubborn() -> None:
+        while not enough.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await enough.wait()
+
+    enough = asyncio.Event()
+    part = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(runtime._cancel(part))
+    await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.wait({ending}, timeout=10)
+    enough.set()
+    await asyncio.wait({part}, timeout=10)
+    assert ending.cancelled()
