@@ -13,7 +13,7 @@ from isthmus.api.desk import Desk
 from isthmus.api.facts import ChainFacts, Fact, fact
 from isthmus.api.models import ChainDetail, ChainList, ChainRow, ExplainView, RequestView
 from isthmus.api.veil import Veil, veil_for, without_host
-from isthmus.contract import Family
+from isthmus.contract import Family, families
 from isthmus.contract.chain import (
     ChainPlan,
     ChainRecord,
@@ -77,15 +77,19 @@ async def count(desk: Desk, principal: Principal) -> dict[str, int]:
 
 
 async def _known(desk: Desk, principal: Principal) -> tuple[int, dict[Key, _Bytes]]:
-    """Every chain that a request, a record or a report speaks of, and the store's revision."""
+    """Every chain that a request, a record or a report speaks of, and what a tier carries for peers; the revision."""
     table = desk.families
     values = {} if principal.tenant is None else {"tenant": principal.tenant}
-    wanted = (table.requests, table.records, table.status)
-    requests, records, statuses = await desk.snapshots([f.prefix(**values) for f in wanted])
+    wanted = [table.requests, table.records, table.status]
+    wanted += [table.carried] if table.carried is not None else []
+    requests, records, statuses, *more = await desk.snapshots([f.prefix(**values) for f in wanted])
     found: dict[Key, _Bytes] = {}
     for key, entry in _keyed(table.requests, requests.entries):
         found.setdefault(key, _Bytes()).request = entry
     await asyncio.sleep(0)
+    for carried in more:
+        for key, entry in _keyed(families.G_SEGMENTS, carried.entries):
+            found.setdefault(key, _Bytes()).record = entry
     for key, entry in _keyed(table.records, records.entries):
         found.setdefault(key, _Bytes()).record = entry
     await asyncio.sleep(0)
@@ -139,6 +143,8 @@ def _shown(item: ChainRow, veil: Veil | None) -> ChainRow:
 def _record(desk: Desk, entry: Entry | None) -> Fact[ChainRecord] | Fact[Intent] | None:
     if desk.families.record_model is ChainRecord:
         return fact(entry, ChainRecord)
+    if entry is not None and families.G_SEGMENTS.parse(entry.key) is not None:
+        return pure.carried(entry)
     return fact(entry, Intent)
 
 
@@ -175,14 +181,15 @@ async def _look(
     table = desk.families
     names = {"tenant": tenant, "chain": chain}
     keys = [f.key(**names) for f in (table.requests, table.records, table.plans, table.status)]
+    keys += [table.carried.key(**names)] if table.carried is not None else []
     _, found = await desk.gets([*keys, *desk.explain_keys(tenant, chain)])
-    request, record, plan, status = (found.pop(key, None) for key in keys)
+    request, record, plan, status, *carried = (found.pop(key, None) for key in keys)
     planned = _plan(desk, plan)
     facts = ChainFacts(
         tenant,
         chain,
         fact(request, ChainRequest),
-        _record(desk, record),
+        _record(desk, record or next(iter(carried), None)),
         fact(status, ChainStatus),
         _parsed_explanations(desk, found),
         pure.placed_path(planned, desk.name),

@@ -36,6 +36,8 @@ class TierFamilies:
     explain: Family
     events: Family
     components: tuple[str, ...]
+    carried: Family | None = None
+    """What a tier carries for peers apart from its own users' chains; a site's records have both."""
 
 
 TIERS: dict[Tier, TierFamilies] = {
@@ -60,6 +62,7 @@ TIERS: dict[Tier, TierFamilies] = {
         families.G_EXPLAIN,
         families.G_EVENTS,
         families.GLOBAL_COMPONENTS,
+        families.G_SEGMENTS,
     ),
 }
 

@@ -22,7 +22,7 @@ from isthmus.contract.chain import (
     Phase,
 )
 from isthmus.contract.errors import ContractError
-from isthmus.contract.world import Intent, Placement
+from isthmus.contract.world import CarriedSegment, Intent, Placement
 from isthmus.kv.port import Entry
 
 B = TypeVar("B", bound=Body)
@@ -49,6 +49,16 @@ def fact(entry: Entry | None, model: type[B]) -> Fact[B] | None:
         return Fact(unseal(entry.value, model), entry.mod_revision)
     except ContractError:
         return None
+
+
+def carried(entry: Entry) -> Fact[ChainRecord] | None:
+    """What a tier carries for a peer, as a site has it: the segment, and whose it is."""
+    known = fact(entry, CarriedSegment)
+    if known is None:
+        return None
+    record = ChainRecord(segment=known.body.segment, source=known.body.source)
+    told = dict(known.envelope) | {"body": record}
+    return Fact(Envelope[ChainRecord].model_construct(**told), known.revision)
 
 
 @dataclass(frozen=True, slots=True)
