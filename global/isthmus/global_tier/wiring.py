@@ -28,6 +28,8 @@ from isthmus.global_tier.orders import LOCAL, chains_of, visited
 from isthmus.microcontroller import Context, Later, Traits
 from isthmus.policy.keys import ROOT
 
+CLAIMS = "*claims"
+
 
 @dataclass(slots=True)
 class Wiring:
@@ -36,6 +38,7 @@ class Wiring:
     numbers: Numbers = ALL_NUMBERS
     component: str = "wiring"
     traits: Traits = field(default_factory=Traits)
+    standing_items: tuple[str, ...] = (CLAIMS,)
 
     @property
     def watches(self) -> Sequence[str]:
@@ -57,7 +60,10 @@ class Wiring:
             yield f"@{values['wire']}"
 
     async def reconcile(self, item: str, context: Context) -> float | None:
-        """Settle one chain's segments and wires."""
+        """Settle one chain's segments and wires, or look through the claims of numbers."""
+        if item == CLAIMS:
+            await self._free_claims(context)
+            return None
         if item.startswith("@"):
             wire = context.state.get(G_WIRES, wire=item[1:])
             if wire is None:
@@ -142,6 +148,25 @@ class Wiring:
         await context.writer.put(G_VNIS.key(number=str(free)), VniClaim(wire=wire))
         await afailpoint("wiring.vni_claimed")
         return free
+
+    async def _free_claims(self, context: Context) -> None:
+        """Numbers claimed for wires that there are not: a store that came back from a backup, or a chain that was
+        placed anew between a claim and its wire, leaves them (found by simulation). The store itself is asked for the
+        wire, since each prefix is heard of apart; one that a site still ends keeps its number, as when withdrawn."""
+        state, writer = context.state, context.writer
+        wanted = {
+            placed.wire
+            for known in state.items(G_PLACEMENTS)
+            for placed in known.envelope.body.wires
+        }
+        sites = [known.variables["site"] for known in state.items(G_SITES)]
+        for known in list(state.items(G_VNIS)):
+            wire = known.envelope.body.wire
+            key = G_WIRES.key(wire=wire)
+            if wire in wanted or any(self._address(site, wire, context) for site in sites):
+                continue
+            if await writer.store.get(key, timeout_s=writer.timeout_s) is None:
+                await writer.delete(known.key)
 
     async def _segments(
         self, placement: Placement, wires: dict[str, Wire], context: Context

@@ -6,6 +6,7 @@ fault are drawn; what finds it is always a judge or the world's own rest, never 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 import pytest
@@ -17,18 +18,23 @@ from tests.link_mutants import (
     takes_any_order,
 )
 
+from isthmus.chaos.simulation.customers import Customers
 from isthmus.chaos.simulation.run import Outcome, run, schedule_of
 from isthmus.chaos.simulation.shrink import shrink
 from isthmus.chaos.simulation.story import LONGEST, story
 from isthmus.chaos.simulation.world_carrier import CarrierWorld
+from isthmus.contract.chain import Segment
 from isthmus.contract.envelope import Envelope
+from isthmus.contract.peering import Delegation, Load, load
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.destination import TxnWriter
 from isthmus.federation.export_pump import ExportPump
 from isthmus.federation.importer import Importer
 from isthmus.global_tier.wiring import Wiring
 from isthmus.microcontroller import Context
+from isthmus.site import brake
 from isthmus.site.healer import Healer
+from isthmus.site.intake import Intake
 
 pytestmark = pytest.mark.timeout(900)
 LINES = ("line.reset", "line.cut", "line.half-open", "process.crash", "store.compact")
@@ -141,9 +147,48 @@ def never_heals(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Healer, "reconcile", reconcile)
 
 
+def accepts_an_older_epoch(patch: pytest.MonkeyPatch) -> None:
+    """A site takes whatever the tier shows, also what it showed before its store was taken back."""
+    honest = Intake._check_delegation
+
+    def check(self: Intake, context: Context, peer: str, segment: Segment) -> None:
+        honest(self, context, peer, segment.model_copy(update={"epoch": 1 << 40}))
+
+    patch.setattr(Intake, "_check_delegation", check)
+
+
+def holds_replacements(patch: pytest.MonkeyPatch) -> None:
+    """As it was before a kill found it: a chain whose circuits go to a successor counts as deleted (bugs-found.md).
+
+    The world's brake is as tight as a small site's, and its customers only ever replace.
+    """
+
+    def weigh(
+        delegation: Delegation, carried: Mapping[str, Segment], wished: Set[str], new: object
+    ) -> Load:
+        return load(delegation, carried, wished, ())
+
+    patch.setattr(brake, "weigh", weigh)
+    _only_replace(patch)
+
+
+def _only_replace(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(CarrierWorld, "brake_floor", 1)
+    patch.setattr(Customers, "moods", ("replace",))
+
+
+def test_an_honest_brake_lets_replacements_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why: the mutant below must fail for what it does, not for the tight brake of its world."""
+    _only_replace(monkeypatch)
+    outcome = run(schedule_of(2, "carrier", ("line.cut",)))
+    assert outcome.ok, outcome.failures
+
+
 @pytest.mark.parametrize(
     ("plant", "kinds", "within", "broken"),
     [
+        (accepts_an_older_epoch, ("store.rollback",), 6, "epoch"),
+        (holds_replacements, ("line.cut",), 8, "rest"),
         (believes_the_future, ("clock.jump",), 8, "G12"),
         (believes_for_ever, ("line.cut", "line.half-open"), 6, "G12"),
         (claims_the_first_number, ("line.reset",), 3, "rest"),

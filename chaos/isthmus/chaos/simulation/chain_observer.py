@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from isthmus.chaos.simulation.carriage import TIER
 from isthmus.chaos.simulation.stores import StoreServer
 from isthmus.contract import Body, ContractError, Envelope, unseal
-from isthmus.contract.chain import ChainRequest, ChainStatus, Phase
+from isthmus.contract.chain import ChainRecord, ChainRequest, ChainStatus, Phase
 from isthmus.contract.families import (
     DESIRED,
     G_INTENTS,
@@ -45,6 +45,7 @@ class ChainObserver:
     def __init__(self, world: CarrierWorld) -> None:
         self._world = world
         self._phases: dict[tuple[str, str], str] = {}
+        self._epochs: dict[tuple[str, str], tuple[int, int]] = {}
 
     # ---- on the way
 
@@ -52,6 +53,8 @@ class ChainObserver:
         """``server`` has committed these."""
         family = G_STATUS if server.name == TIER else STATUS
         for event in events:
+            if SPECS.parse(event.key) is not None:
+                self._in_force(server, event)
             named = family.parse(event.key)
             if named is None:
                 continue
@@ -70,6 +73,21 @@ class ChainObserver:
                 )
             if status is not None and server.name == TIER:
                 self._facts(named["tenant"], named["chain"], status)
+
+    def _in_force(self, server: StoreServer, event: Event) -> None:
+        """What a site carries for the tier only ever grows newer, unless the site itself went back in time (G2')."""
+        record = None if event.entry is None else _opened(event.entry, ChainRecord)
+        place = server.name, event.key
+        if record is None or record.body.source != TIER:
+            self._epochs.pop(place, None)
+            return
+        epoch = record.body.segment.epoch
+        before, life = self._epochs.get(place, (0, server.incarnation))
+        if life == server.incarnation and epoch < before:
+            self._world.problem(
+                f"epoch: {event.key} at {server.name} fell from {before} to {epoch}"
+            )
+        self._epochs[place] = epoch, server.incarnation
 
     def _facts(self, tenant: str, chain: str, status: Envelope[ChainStatus]) -> None:
         """On which of the sites' words a status of the tier was built, and how old they were then (G12)."""

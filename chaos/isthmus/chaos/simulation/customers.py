@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from isthmus.chaos.simulation.carriage import TIER
 from isthmus.chaos.simulation.hollow_site import STAMP
@@ -46,7 +46,9 @@ class Slot:
 
 
 class Customers:
-    """All of a world."""
+    """All of a world. ``moods`` is what one with a standing chain may do next."""
+
+    moods: ClassVar[Sequence[str]] = ("change", "replace", "replace", "delete")
 
     def __init__(self, world: CarrierWorld) -> None:
         self._world = world
@@ -99,7 +101,7 @@ class Customers:
                 slot, chance.choice((slot.name, f"{slot.name}x")), self._spec(slot, chance)
             )
             return
-        what = chance.choice(("change", "replace", "replace", "delete"))
+        what = chance.choice(self.moods)
         if what == "change":
             await self._ask(slot, standing, self._spec(slot, chance))
             return

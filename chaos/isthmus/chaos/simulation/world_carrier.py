@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from isthmus.chaos.simulation.carriage import LIMITS, TIER, Gateway, SiteDialer
 from isthmus.chaos.simulation.chain_observer import ChainObserver
@@ -66,6 +66,8 @@ class CarrierWorld(World):
         *(f"{site}.{name}" for site in SITES for name in (*SITE_COMPONENTS, "link")),
     )
     promises = ("G3", "G12")
+    brake_floor: ClassVar[int] = 100
+    """Of a peer's chains a site lets go at once: here all, since customers of a faulty tier may mean it."""
 
     def __init__(self, schedule: Schedule, commit: str = "") -> None:
         super().__init__(schedule, commit)
@@ -146,7 +148,7 @@ class CarrierWorld(World):
                     site,
                     self.users[site],
                     period_s=PERIOD_S,
-                    delegations=[Delegation(TIER, brake_floor=100)],
+                    delegations=[Delegation(TIER, brake_floor=self.brake_floor)],
                 ),
                 *self.hosts[site].controllers(),
             ]
