@@ -223,6 +223,8 @@ async def test_drills_and_parts_give_the_same_bytes_on_either_runtime(tower: Tow
     said = await tower.do("placement", timeout_s=240.0)
     assert said.get("same_drills") is True, said
     assert said["same_split"] is True
+    assert len(said["shipped"]) == 2, "no part was shipped: the split was not tried"
+    assert min(said["shipped"]) >= 300
     assert said["placed"] > 300
     print(f"{tower.kind}: {said}")
 
