@@ -55,6 +55,12 @@ BENCHES: dict[str, Bench] = {
         False,
         "the command `isthmus mirror` beside make-mirror, from its start",
     ),
+    "federation-idle": Bench(
+        "isthmus.chaos.bench_federation_idle",
+        "idle",
+        True,
+        "an idle site on the wire, by its interface's counters",
+    ),
     "federation-fanin": Bench(
         "isthmus.chaos.bench_federation", "fanin", False, "hollow sites on one gateway"
     ),

@@ -8,6 +8,7 @@ writer. Lag is measured by values that carry the moment they were written, on on
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -48,7 +49,7 @@ from isthmus.kv.memory import MemoryStore
 from isthmus.kv.port import Put
 from isthmus.kv.writes import write_batches
 
-__all__ = ["Sizes", "copy", "fanin", "follow"]
+__all__ = ["Sizes", "copy", "fanin", "follow", "follow_at", "p99_of"]
 
 
 async def copy(folder: Path, sizes: Sizes | None = None) -> dict[str, Any]:
@@ -86,8 +87,8 @@ async def follow(folder: Path, sizes: Sizes | None = None) -> dict[str, Any]:
     async with rig(folder) as world, linked(world):
         await until(lambda: there(world.site, synced_key(HUB)), "the link stands")
         for rate in sizes.rates:
-            cost, arrived = await _follow_at(world, rate, sizes.follow_s)
-            lags, p99 = sorted(arrived), _p99(arrived) * 1e3
+            cost, arrived = await follow_at(world, rate, sizes.follow_s)
+            lags, p99 = sorted(arrived), p99_of(arrived) * 1e3
             judged = rate <= 1000
             goal = "<= 250" if judged else ""
             met = p99 <= 250 if judged else None
@@ -110,12 +111,13 @@ async def _mirror_lags(folder: Path, sizes: Sizes) -> dict[int, float]:
         await world.hub.put(f"{OUTBOX}first", b"0")
         await until(lambda: there(world.site, f"{MIRRORED}first"), "make-mirror stands")
         for rate in sizes.rates:
-            _, lags = await _follow_at(world, rate, sizes.follow_s, MIRRORED, patience_s=10.0)
-            found[rate] = _p99(lags) * 1e3
+            _, lags = await follow_at(world, rate, sizes.follow_s, MIRRORED, patience_s=10.0)
+            found[rate] = p99_of(lags) * 1e3
     return found
 
 
-def _p99(lags: list[float]) -> float:
+def p99_of(lags: list[float]) -> float:
+    """The lag that 99 of 100 do not exceed."""
     return sorted(lags)[int(len(lags) * 0.99)]
 
 
@@ -126,7 +128,7 @@ def _halves(lags: list[float]) -> tuple[float, float]:
     return first[len(first) // 2], last[len(last) // 2]
 
 
-async def _follow_at(
+async def follow_at(
     world: Rig, rate: int, seconds: float, seen: str = ARRIVED, patience_s: float = 0.0
 ) -> tuple[Cost, list[float]]:
     """The lags of what arrives below ``seen``, in order. With ``patience_s`` what comes later is not waited for."""
@@ -190,8 +192,8 @@ async def _fanin(report: Report, folder: Path, sizes: Sizes) -> None:
     try:
         for name in names:
             one = link_settings(folder, authority, name, f"127.0.0.1:{gateway.port}", None)
-            link = SiteLink(one, stores[name], real_clocks(), jitter=lambda: 0.5)
-            links.append(asyncio.create_task(link.run()))
+            link = SiteLink(one, stores[name], real_clocks(), jitter=random.Random(name).random)
+            links.append(asyncio.create_task(_dial(link, len(links) / sizes.dials_per_s)))
         began = time.monotonic()
         await until(lambda: true(all(link.synced for link in gateway.status())), "all synced", 300)
         report.row("all links synced after", time.monotonic() - began, "s")
@@ -205,6 +207,11 @@ async def _fanin(report: Report, folder: Path, sizes: Sizes) -> None:
             task.cancel()
         await asyncio.gather(*links, return_exceptions=True)
         await gateway.stop()
+
+
+async def _dial(link: SiteLink, after_s: float) -> None:
+    await asyncio.sleep(after_s)
+    await link.run()
 
 
 async def _idle(report: Report, gateway: Gateway, sites: int) -> None:

@@ -55,7 +55,9 @@ class Sizes:
     sites: int = 200
     fanin_changes_per_s: int = 25
     mirror_reference: bool = True
-    growth_sites: tuple[int, ...] = (10, 100, 1000)
+    dials_per_s: float = 100.0
+    """Sites do not start in the same moment; both ends of all handshakes are this one process."""
+    growth_sites: tuple[int, ...] = (10, 100, 200, 500, 1000)
     growth_changes_per_s: int = 5
 
     @classmethod

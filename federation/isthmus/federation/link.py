@@ -195,11 +195,14 @@ class Link:
 
     async def _greet(self) -> None:
         """Who was called greets second: a caller that is refused must not be writing when it is told why (its call
-        would break with an error that says nothing)."""
+        would break with an error that says nothing). The caller is the more patient: a gateway that a thousand sites
+        call at once gets to each in its turn, and who gives up too soon and calls again makes the queue longer."""
+        patience_s = self._limits.lost_after_s
         if self._greets_first:
+            patience_s = max(patience_s, self._limits.stalled_after_s)
             await self._send(self.session.hello())
         try:
-            async with asyncio.timeout(self._limits.lost_after_s):
+            async with asyncio.timeout(patience_s):
                 frame = await self._receive()
         except TimeoutError:
             raise LinkLost("no greeting came") from None
