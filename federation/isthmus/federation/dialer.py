@@ -120,9 +120,9 @@ class SiteLink:
     async def _once(self, address: str) -> None:
         self._dials += 1
         held = load(self._settings.credentials)
-        self._standing.refresh()
         channel: ClientChannel | None = None
         try:
+            self._check_gateway()
             accords = self._agreed(held.identity)
             stamp = Stamp(origin=str(held.identity), incarnation=self._clocks.ids())
             terms = await accords.enter(self._peer, self._settings.peer, self._store, stamp)
@@ -137,8 +137,11 @@ class SiteLink:
                 tap=self._tap,
             )
             await self._link.run()
-        except AgreementRefused as refused:
-            await self._quarantine(held.identity, refused)
+        except (AgreementRefused, CutOff) as refused:
+            if (
+                refused.code != "expired"
+            ):  # our own certificate's end says nothing about the gateway
+                await self._quarantine(held.identity, refused.code)
             raise
         finally:
             if channel is not None:
@@ -156,12 +159,18 @@ class SiteLink:
             )
         return self._accords
 
-    async def _quarantine(self, own: Identity, refused: AgreementRefused) -> None:
+    def _check_gateway(self) -> None:
+        self._standing.refresh()
+        gateway = str(self._peer.identity)
+        if gateway in self._standing.revocations.identities:
+            raise CutOff("revoked", f"{gateway} is revoked")
+
+    async def _quarantine(self, own: Identity, code: str) -> None:
         """What we hold of the peer is marked, so that no reader takes it for current (G9)."""
         stamp = Stamp(origin=str(own), incarnation=self._clocks.ids())
         with contextlib.suppress(StoreError):
             await quarantine(
-                self._store, self._peer.name, refused.code, stamp=stamp, as_of=self._clocks.utc_s()
+                self._store, self._peer.name, code, stamp=stamp, as_of=self._clocks.utc_s()
             )
 
     def _connect(self, address: str, held: KeyAndCert) -> Any:
@@ -215,10 +224,7 @@ class SiteLink:
                 raise Renewed("dialling again with the renewed certificate")
             if self._clocks.utc_s() > held.validity.not_after_s:
                 raise CutOff("expired", "our own certificate has ended; enroll again")
-            self._standing.refresh()
-            gateway = str(self._peer.identity)
-            if gateway in self._standing.revocations.identities:
-                raise CutOff("revoked", f"{gateway} is revoked")
+            self._check_gateway()
             accords.check(self._peer, terms)
 
         return guard

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.attacks.federation.kit import fort
+from tests.attacks.federation.kit import fort, site_link
 from tests.attacks.federation.partner import ALPS, alliance, later
 from tests.federation_support import until
 
@@ -137,3 +137,31 @@ async def test_who_is_revoked_while_away_is_marked_all_the_same(tmp_path: Path) 
         assert await marked(world.store, "b") == "", "and nobody else"
         told = {one.peer: one.last_error for one in world.gateway.status()}
         assert told["a"].startswith("revoked: ")
+
+
+async def test_a_site_marks_what_it_holds_of_a_revoked_gateway_and_dials_it_no_more(
+    tmp_path: Path,
+) -> None:
+    """Why: the site's end cut the link but relied on what it held, and let the revoked gateway in for a second at each
+    dial, which took any mark away. (Mutants: no look before the dial; only agreements mark.)"""
+    async with fort(tmp_path) as world:
+        store = MemoryStore()
+        path = tmp_path / "site-revoked.json"
+        port = world.gateway.port
+        async with site_link(tmp_path, world.us, port, store, revocations=path) as link:
+            await until(lambda: link.status().synced, "linked")
+            gateway = str(world.us.identity("gateway", "global"))
+            path.write_bytes(
+                RevocationList(2, time.time(), identities=frozenset({gateway})).to_json()
+            )
+            path.chmod(0o644)
+
+            async def so() -> bool:
+                return "revoked" in await marked(store, "global")
+
+            await until(so, "marked at the site")
+            session = await store.get(import_root("global") + destination.SESSION)
+            dials = link.status().reconnects
+            await until(lambda: link.status().reconnects > dials + 1, "it looked again, twice")
+            assert await store.get(import_root("global") + destination.SESSION) == session
+            assert await so()
