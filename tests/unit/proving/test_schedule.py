@@ -10,6 +10,7 @@ from isthmus.chaos.proving.schedule import (
     KINDS,
     LAST_S,
     LINK_KINDS,
+    NOT_IN_THE_LAB,
     POINTS,
     RESTORED,
     Fault,
@@ -64,6 +65,22 @@ def test_failpoints_are_declared_and_restores_hit_only_the_one_store() -> None:
         fault.target for seed in SEEDS for fault in schedule(seed, 600) if fault.kind == "restored"
     }
     assert targets == {f"{RESTORED}.etcd"}
+
+
+def test_every_failpoint_of_the_lab_is_dealt_in_its_process() -> None:
+    """Why: a step at which no real process ever dies is one that only the simulation knows."""
+    listed = {point for points in POINTS.values() for point in points}
+    assert {name for name in FAILPOINTS if not name.startswith(NOT_IN_THE_LAB)} == listed
+    assert not [name for name in listed if name.startswith(NOT_IN_THE_LAB)]
+    dealt = {
+        (fault.target.partition(".")[2], fault.detail)
+        for seed in range(60)
+        for fault in schedule(seed, 900, ("failpoint",))
+    }
+    meant = {
+        (process.partition(".")[2], point) for process, points in POINTS.items() for point in points
+    }
+    assert dealt == meant
 
 
 def test_kinds_can_be_chosen() -> None:

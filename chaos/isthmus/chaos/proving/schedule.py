@@ -11,6 +11,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from isthmus.failpoint import FAILPOINTS
+
 SITES = ("milan", "paris", "zurich")
 GLOBAL = "global"
 RESTORED = "zurich"
@@ -24,19 +26,29 @@ LINK_KINDS = (
 FROZEN = ("{site}.controllers", "{site}.link", "{site}.etcd", "{site}.agent.h1",
           "global.gateway", "global.controllers", "global.etcd")  # fmt: skip
 KILLED = (*FROZEN, "{site}.api", "global.api")
+NOT_IN_THE_LAB = ("representative.", "global_intake.segment_", "wiring.outer_")
+"""Points of a tier that carries for another one: the lab's tier has none above it."""
+_ABOVE = ("global_intake.", "global_placer.", "wiring.")
+_BETWEEN = ("export.", "import.")
+
+
+def _points(*rooms: str) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name in FAILPOINTS
+        if name.startswith(rooms) and not name.startswith(NOT_IN_THE_LAB)
+    )
+
+
 POINTS = {
-    "{site}.controllers": (
-        "intake.spec_written", "placer.plan_written", "launcher.port_made",
-        "launcher.runtime_written", "launcher.port_removed", "chaining.panel_reconciled",
-        "credentials.user_made", "runtime.after_write", "summarizer.chain_written",
+    "{site}.controllers": tuple(
+        name for name in FAILPOINTS if not name.startswith((*_ABOVE, *_BETWEEN, *NOT_IN_THE_LAB))
     ),
-    "global.controllers": (
-        "global_intake.intent_written", "global_placer.placement_written", "wiring.vni_claimed",
-        "wiring.segment_written", "wiring.vni_deleted", "runtime.after_write",
-    ),
-    "{site}.link": ("import.batch_stored", "import.before_cursor", "export.proof_renewed"),
-    "global.gateway": ("export.batch_taken", "export.batch_sent", "import.cursor_written"),
-}  # fmt: skip
+    "global.controllers": _points("runtime.", *_ABOVE),
+    "{site}.link": _points(*_BETWEEN),
+    "global.gateway": _points(*_BETWEEN),
+}
+"""Process -> where it may kill itself: every failpoint of the table that it can come by."""
 OTHER_KINDS = ("frozen", "killed", "killed-2", "failpoint", "failpoint-2", "compacted", "restored",
                "lost")  # fmt: skip
 KINDS = (*LINK_KINDS, *OTHER_KINDS)
