@@ -59,8 +59,9 @@ def agreement() -> None:
 
 
 @agreement.command(
+    short_help="Write a draft, with only totals.",
     epilog="\b\nExample:\n  isthmus agreement new alps.yaml --tier carrier.example "
-    "--site helvetia.example --tenant acme"
+    "--site helvetia.example --tenant acme",
 )
 @FILE
 @click.option("--tier", required=True, metavar="DOMAIN", help="Trust domain of the tier above.")
@@ -102,7 +103,8 @@ def new(
 
 
 @agreement.command(
-    epilog="\b\nExample:\n  isthmus agreement sign alps.yaml --authority authorities/carrier.example"
+    short_help="Sign as a party; its old signature goes.",
+    epilog="\b\nExample:\n  isthmus agreement sign alps.yaml --authority authorities/carrier.example",
 )
 @FILE
 @click.option(
@@ -132,8 +134,9 @@ def sign(file: Path, authority: Path) -> None:
 
 
 @agreement.command(
+    short_help="Both signatures and the period, as links do.",
     epilog="\b\nExample:\n  isthmus agreement verify alps.yaml --roots carrier.example=carrier.pem "
-    "--roots helvetia.example=helvetia.pem"
+    "--roots helvetia.example=helvetia.pem",
 )
 @FILE
 @click.option(
@@ -185,6 +188,7 @@ def show(file: Path, as_json: bool) -> None:
 
 @agreement.command(
     "simulate",
+    short_help="What would have crossed, by recorded keys.",
     epilog="\b\nExamples:\n  isthmus agreement simulate alps.yaml tap.jsonl --sender helvetia.example\n"
     "  isthmus agreement simulate alps.yaml --from 127.0.0.1:2379 --peer global",
 )

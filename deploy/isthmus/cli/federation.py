@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +17,9 @@ import click
 
 from isthmus.cli import show
 from isthmus.cli.failures import CliFailure
+from isthmus.cli.machine import hand_over
 from isthmus.cli.summaries import explain_summary
+from isthmus.cli.target import lab_apis
 from isthmus.contract.envelope import utc_seconds
 from isthmus.contract.scopes import site_exports, tier_exports
 from isthmus.federation.accord import Accords
@@ -60,39 +64,74 @@ def federation() -> None:
 federation.add_command(explain_summary)
 
 
-@federation.command(epilog="\b\nExample:\n  isthmus federation status state/gateway/status.json")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@federation.command(
+    short_help="Each link: state, age, lag, bytes, digest.",
+    epilog="\b\nExamples:\n  isthmus federation status\n"
+    "  isthmus federation status state/gateway/status.json --json",
+)
+@click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
 def status(files: tuple[Path, ...], as_json: bool) -> None:
-    """State, age, lag, bytes, denials and digest of each link, from the files its process writes; at a gateway also who
-    was refused, by reason."""
-    links: list[LinkStatus] = []
+    """State, age, lag, bytes, denials and digest of each link, from the files its process writes (default: of every
+    tier of the running lab); at a gateway also who was refused, by reason."""
+    links: list[tuple[str, LinkStatus]] = []
     refused: Counter[str] = Counter()
-    for path in files:
+    for tier, path in [("", path) for path in files] or sorted(_of_the_lab()):
         try:
             told = read_status_file(path)
         except ValueError:
             raise click.ClickException(f"{path}: not the status file of a link") from None
-        links += told.links
+        links += [(tier, link) for link in told.links]
         refused.update(told.refused)
     if as_json:
-        found = [link.model_dump(mode="json") for link in links]
+        found = [
+            {**({"at": tier} if tier else {}), **link.model_dump(mode="json")}
+            for tier, link in links
+        ]
         click.echo(json.dumps({"links": found, "refused": refused}, indent=2))
         return
-    for link in links:
-        click.echo(_line(link))
+    for tier, link in links:
+        click.echo(f"{tier} to {_line(link)}" if tier else _line(link))
     if refused:
         counts = ", ".join(f"{show.safe(why)} {count}" for why, count in sorted(refused.items()))
         click.echo(f"refused: {counts}")
 
 
-@federation.command("lens", epilog="\b\nExample:\n  isthmus federation lens gateway.json paris")
-@click.argument("settings", type=click.Path(exists=True, path_type=Path))
-@click.argument("peer")
+def _of_the_lab() -> list[tuple[str, Path]]:
+    """Each tier of the running lab, and the file of its links."""
+    found = [
+        (tier, Path(socket).with_name("links.json"))
+        for tier, socket in lab_apis(os.environ).items()
+    ]
+    there = [(tier, path) for tier, path in found if path.exists()]
+    if not there:
+        raise click.UsageError(
+            "name the status files of links (their settings' status_file), or start a lab with "
+            "'isthmus lab up'"
+        )
+    return there
+
+
+@federation.command(
+    "lens",
+    short_help="Exactly what crosses to PEER, what is held back, why.",
+    epilog="\b\nExamples:\n  isthmus federation lens gateway.json paris\n"
+    "  isthmus federation lens zurich --at global",
+)
+@click.argument("words", nargs=-1, required=True, metavar="[SETTINGS] PEER")
+@click.option("--at", metavar="TIER", help="Look at this tier or site of the running lab.")
 @click.option("--everything", is_flag=True, help="count the keys outside, too (needs the right)")
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
-def lens_command(settings: Path, peer: str, everything: bool, as_json: bool) -> None:
-    """Exactly what crosses to PEER, and what is held back and why. SETTINGS: of a gateway or a site's link."""
+def lens_command(words: tuple[str, ...], at: str | None, everything: bool, as_json: bool) -> int:
+    """Exactly what crosses to PEER, and what is held back and why. SETTINGS: of a gateway or a site's link; not needed
+    with a running lab."""
+    if len(words) == 1:
+        return _lens_in_lab(words[0], at or "global", everything, as_json)
+    if len(words) != 2 or at:
+        raise click.UsageError("write SETTINGS PEER, or PEER --at TIER of the running lab")
+    settings, peer = Path(words[0]), words[1]
+    if not settings.is_file():
+        raise click.BadParameter(f"{settings}: no such file", param_hint="SETTINGS")
     try:
         seen = asyncio.run(_look(settings, peer, everything))
     except AgreementRefused as refused:
@@ -100,6 +139,27 @@ def lens_command(settings: Path, peer: str, everything: bool, as_json: bool) -> 
         raise CliFailure(message, detail={"code": refused.code, "message": message}) from None
     except (SettingsRefused, StoreError, TrustError) as error:
         raise click.ClickException(str(error)) from None
+    _show(seen, peer, as_json)
+    return 0
+
+
+def _lens_in_lab(peer: str, at: str, everything: bool, as_json: bool) -> int:
+    """The same command where the lab's stores answer: inside the tier's namespace."""
+    apis = lab_apis(os.environ)
+    if at not in apis:
+        known = ", ".join(sorted(apis)) or "none; start one with 'isthmus lab up'"
+        raise click.BadParameter(
+            f"the running lab has no tier {show.safe(at)!r} (there are: {known})", param_hint="--at"
+        )
+    names = ("gateway.json", "link.json")
+    folder = Path(apis[at]).parent
+    settings = next((folder / name for name in names if (folder / name).exists()), folder)
+    command = [sys.executable, "-m", "isthmus.cli.main", "federation", "lens", str(settings), peer]
+    more = [*(["--everything"] if everything else []), *(["--json"] if as_json else [])]
+    return int(hand_over("isthmus.deploy.lab", "execute", at, [*command, *more]))
+
+
+def _show(seen: Lens, peer: str, as_json: bool) -> None:
     if as_json:
         click.echo(seen.model_dump_json(indent=2))
         return

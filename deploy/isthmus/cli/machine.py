@@ -61,7 +61,14 @@ def lab() -> None:
 def up(spec: Path | None, as_json: bool) -> None:
     """Bring the lab up; ends when it is ready."""
     result = hand_over("isthmus.deploy.lab", "up", spec=spec, tell=_tell)
-    _report(result, as_json)
+    if as_json or not isinstance(result, Mapping):
+        _report(result, as_json)
+        return
+    tiers = ", ".join(result["apis"])
+    lines = [("lab", result["name"]), ("pid", result["pid"]), ("folder", result["base"])]
+    click.echo(show.fields([*lines, ("--at", tiers)]))
+    click.echo("next: isthmus sites; isthmus apply -f docs/examples/two-sites.yaml --wait; "
+               "isthmus federation status; isthmus lab down")  # fmt: skip
 
 
 @lab.command(epilog="\b\nExample:\n  isthmus lab down")
@@ -81,7 +88,7 @@ def lab_status(as_json: bool) -> None:
 @lab.command(
     "exec",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    epilog="\b\nExample:\n  isthmus lab exec milan-customer -- ping -c 3 10.0.0.1",
+    epilog="\b\nExample:\n  isthmus lab exec c-milan-c -- ping -c 3 172.20.4.1",
 )
 @click.argument("namespace")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

@@ -31,6 +31,7 @@ KEY = "summary/site"
 
 @click.command(
     "explain-summary",
+    short_help="Each summarized number: rule, bound, age.",
     epilog="\b\nExamples:\n  isthmus federation explain-summary --at milan\n"
     "  isthmus federation explain-summary cpu_milli_free --at global --json",
 )

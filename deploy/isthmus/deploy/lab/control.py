@@ -161,7 +161,9 @@ def status() -> dict[str, Any]:
     if links.exists():
         told = json.loads(links.read_text())
         for link in told["links"]:
-            report[f"link {link['peer']}"] = f"{link['state']}, synced {link['synced']}"
+            report[f"link {link['peer']}"] = (
+                f"{link['state']}, {'synced' if link['synced'] else 'not synced'}"
+            )
         refused = told.get("refused") or {}
         if refused:
             report["gateway refused"] = ", ".join(

@@ -108,7 +108,7 @@ def test_status_tells_processes_and_links(home: Home, tmp_path: Path) -> None:
     finally:
         os.close(lock)
     assert found["milan.etcd"] == "ready, 2 restarts"
-    assert found["link milan"] == "open, synced True"
+    assert found["link milan"] == "open, synced"
     assert found["gateway refused"] == "expired 1, malformed 2"
 
 
