@@ -56,7 +56,8 @@ def test_no_part_of_the_tree_can_be_left_out(data: st.DataObject) -> None:
     for i in range(len(whole["nodes"])):
         holed = {**whole, "nodes": whole["nodes"][:i] + whole["nodes"][i + 1 :]}
         assert check_refusal(network, chain, holed) != ()
-    for malformed in ({"nodes": [{}]}, {"nodes": 3}, {}):
+    broken: tuple[dict[str, Any], ...] = ({"nodes": [{}]}, {"nodes": 3}, {})
+    for malformed in broken:
         assert check_refusal(network, chain, {"proof": "pairs", **malformed}) != ()
     assert check_refusal(network, replace(chain, backup=False), whole) != ()
 
