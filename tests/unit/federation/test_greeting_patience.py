@@ -20,25 +20,24 @@ SHORT = FAST.model_copy(update={"lost_after_s": 0.05, "stalled_after_s": 60.0})
 
 
 async def test_a_caller_outwaits_a_busy_gateway_and_a_gateway_no_silent_caller() -> None:
-    """Both begin to wait in the same turn, the caller first; the called one is done with it, the caller goes on."""
+    """While it waits, two silent callers after each other are shown the door by an end with the same limits."""
     time = clocks()
     called_by, caller_end = pair()
-    silent, callee_end = pair()
     caller = Link(peer_ends(site_plan(SHORT), MemoryStore(), time), caller_end, time)
-    callee = Link(
-        peer_ends(hub_plan(SHORT), MemoryStore(), time), callee_end, time, greets_first=False
-    )
     calling = asyncio.create_task(caller.run())
     try:
-        with pytest.raises(LinkLost, match="no greeting"):
-            async with asyncio.timeout(20):
-                await callee.run()
+        for _ in range(2):
+            ends, (_, callee_end) = peer_ends(hub_plan(SHORT), MemoryStore(), time), pair()
+            callee = Link(ends, callee_end, time, greets_first=False)
+            with pytest.raises(LinkLost, match="no greeting"):
+                async with asyncio.timeout(20):
+                    await callee.run()
         assert not calling.done()
         assert caller.session.phase is Phase.GREETING
     finally:
         calling.cancel()
         await asyncio.gather(calling, return_exceptions=True)
-        await asyncio.gather(called_by.close(), silent.close())
+        await called_by.close()
 
 
 async def test_the_callers_patience_ends_too() -> None:
