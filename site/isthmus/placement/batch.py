@@ -353,16 +353,18 @@ class _Run:
 
         arena, prices = self.arena, self._prices()
         arena.batch = arena.desk = None  # a quarter of a kilobyte a chain, and no more searches
+        waiting = [arena.chains[c] for c in self._waiting()] if arena.chains else []
+        bound = self.dual.best if arena.chains else 0.0
+        self.order, self.rank = [], []
+        del self.dual
         usage = arena.usage()
         placements = {
             arena.chains[c].id: usage.placed[arena.chains[c].id][1] for c in arena.placed()
         }
-        waiting = [arena.chains[c] for c in self._waiting()] if arena.chains else []
-        bound = self.dual.best if arena.chains else 0.0
         for chain in self.pairs:
             bound += chain.value
             waiting.append(chain)
-        del arena, self.arena, self.dual  # the answer needs their memory
+        del arena, self.arena  # the answer needs their memory
         extra, refusals = explain_refused(
             usage, waiting, relaxations=relaxations, stop=self.relaxed_enough
         )
