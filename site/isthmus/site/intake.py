@@ -96,8 +96,12 @@ class Intake:
     async def reconcile(self, item: str, context: Context) -> float | None:
         """Settle one chain."""
         if item == CATALOG_ITEM:
-            for entry in self.catalog:
-                await context.writer.put(CATALOG.key(type=entry.type, version=entry.version), entry)
+            keys = {CATALOG.key(type=one.type, version=one.version): one for one in self.catalog}
+            for key, entry in keys.items():
+                await context.writer.put(key, entry)
+            for known in list(context.state.items(CATALOG)):
+                if known.key not in keys:
+                    await context.writer.delete(known.key)
             return None
         tenant, chain = parse_item(item)
         wish = self._wish(context, tenant, chain)
@@ -160,8 +164,10 @@ class Intake:
         segment = self._local(context, wanted) if isinstance(wanted, ChainSpec) else wanted
         if source != "local":
             self._check_delegation(context, source, segment)
+        # What we were given, not what the store shows of it: at a start that may be nothing yet.
+        types = {(entry.type, entry.version) for entry in self.catalog}
         for function in segment.functions:
-            if context.state.get(CATALOG, type=function.type, version=function.version) is None:
+            if (function.type, function.version) not in types:
                 raise Refused("function type", self._unknown_type(function))
             try:
                 self.check_config(function)
