@@ -74,12 +74,7 @@ def _chain(
                 on_site[site.name, resource][row[site.name]] = float(amount)
         stands.append(row)
         program.row({**dict.fromkeys(row.values(), 1.0), accept: -1.0}, 0, 0)
-    enter = {name: program.binary(0.0) for name in chain.ingress}
-    leave = {name: program.binary(0.0) for name in chain.egress}
-    program.known |= {(chain.id, "in", name): column for name, column in enter.items()}
-    program.known |= {(chain.id, "out", name): column for name, column in leave.items()}
-    program.row({**dict.fromkeys(enter.values(), 1.0), accept: -1.0}, 0, 0)
-    program.row({**dict.fromkeys(leave.values(), 1.0), accept: -1.0}, 0, 0)
+    enter, leave = _ends(program, chain, accept)
     points = [enter, *stands, leave]
     latency: dict[int, float] = {}
     for hop, bandwidth in enumerate(chain.bandwidth_kbps):
@@ -108,6 +103,24 @@ def _chain(
                 program.row(terms, 0, 0)
     if chain.latency_budget_ns is not None and latency:
         program.row(latency, 0, chain.latency_budget_ns / 1e6)
+    _pairs(program, chain, stands)
+
+
+def _ends(
+    program: _Program, chain: ChainDemand, accept: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Where it may begin and end; exactly one of each when it is accepted."""
+    enter = {name: program.binary(0.0) for name in chain.ingress}
+    leave = {name: program.binary(0.0) for name in chain.egress}
+    program.known |= {(chain.id, "in", name): column for name, column in enter.items()}
+    program.known |= {(chain.id, "out", name): column for name, column in leave.items()}
+    program.row({**dict.fromkeys(enter.values(), 1.0), accept: -1.0}, 0, 0)
+    program.row({**dict.fromkeys(leave.values(), 1.0), accept: -1.0}, 0, 0)
+    return enter, leave
+
+
+def _pairs(program: _Program, chain: ChainDemand, stands: list[dict[str, int]]) -> None:
+    """Functions that must stand apart, or together."""
     for a, b in chain.anti_affinity:
         for name in stands[a].keys() & stands[b].keys():
             program.row({stands[a][name]: 1.0, stands[b][name]: 1.0}, 0, 1)

@@ -236,17 +236,15 @@ class Gateway:
             if not task.cancelled():
                 raise  # the call itself was cancelled: the peer is gone
             raise Superseded("a newer link of this peer, or the gateway stops") from None
-        except CutOff as cut:
-            self.refused[cut.code] += 1
-            if seat.link is link:  # else a newer one was judged good since
-                await self._quarantine(peer, seat, cut)
-            raise
         except FederationError as error:
-            if isinstance(error, (PeerRefused, ProtocolViolation)):
+            if isinstance(error, (CutOff, PeerRefused, ProtocolViolation)):
                 self.refused[error.code] += 1
-            if isinstance(error, AgreementRefused) and seat.link is link:
-                await self._quarantine(peer, seat, error)
-            seat.last = link.status().model_copy(update={"last_error": f"{error.code}: {error}"})
+            if seat.link is link:  # else a newer one was judged good since
+                # Said before it is marked: who hears it hangs up, and ends this call in mid-mark.
+                text = f"{error.code}: {error}"
+                seat.last = link.status().model_copy(update={"last_error": text})
+                if isinstance(error, (CutOff, AgreementRefused)):
+                    await self._quarantine(peer, seat, error)
             raise
         finally:
             task.cancel()

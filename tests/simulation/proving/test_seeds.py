@@ -18,7 +18,8 @@ from isthmus.chaos.simulation.pool import Summary, Task, run_batch
 from isthmus.chaos.simulation.run import run
 from isthmus.chaos.simulation.schedule import load_regression
 
-FIXED = (*range(1, 71), 320, 400, 761)  # the last three need a repair: one seed in a hundred does
+FIXED = (*range(1, 69), 309, 488, 567, 1116, 1422)
+"""The last five need a repair: one seed in a hundred does."""
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
 
 

@@ -50,7 +50,14 @@ def test_nobody_and_a_stranger_are_none(first: subprocess.Popen[str]) -> None:
     """Why: a kill at a wrong process is worse than no kill."""
     assert outer_pid(1, "no such command line") is None
     assert outer_pid(2**22, f"{MARK}-first") is None
-    assert outer_pid(os.getpid(), "") is None, "a process of our own namespace has no inner id"
+    ours = subprocess.Popen(
+        ["sh", "-c", f"read -r line # {MARK}-ours"], stdin=subprocess.PIPE, text=True
+    )
+    try:
+        none = outer_pid(ours.pid, f"{MARK}-ours")
+        assert none is None, "a process of our own namespace has no inner id"
+    finally:
+        ours.communicate(timeout=10)
 
 
 def test_two_that_fit_are_none(first: subprocess.Popen[str]) -> None:

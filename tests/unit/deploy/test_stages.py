@@ -178,7 +178,8 @@ async def test_what_nobody_times_runs_behind_and_measurements_alone(house: House
     )
     house.write(
         "attacks/test_b.py",
-        f"from pathlib import Path; assert os.nice(0) < 19; Path({str(met)!r}).touch()",
+        # This test may itself run behind others, and nobody's priority ever rises.
+        f"from pathlib import Path; assert os.nice(0) == {os.nice(0)}; Path({str(met)!r}).touch()",
     )
     house.write("bench/test_c.py", f"assert os.path.exists({str(over)!r})")
     done = await house.stages("pure", "bench", "attacks")
