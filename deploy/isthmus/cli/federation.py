@@ -240,10 +240,11 @@ def _line(link: LinkStatus) -> str:
     digest = {True: "equal", False: "DIFFERENT", None: "not compared"}[link.digests_equal]
     denied = ", ".join(f"{reason} {count}" for reason, count in sorted(link.denied.items()))
     agreed = f", agreement {link.agreement}" if link.agreement else ""
+    doubt = f", quarantined: {link.quarantined}" if link.quarantined else ""
     trouble = f"; last error {link.last_error}" if link.last_error and not link.connected else ""
     return (
         f"{link.peer}: {link.state}, heard {link.silent_s:.1f} s ago, lag {link.lag_ms:.0f} ms, "
         f"sent {link.bytes_sent} received {link.bytes_received} bytes, "
         f"{link.keys_exported} keys out {link.keys_imported} in, digests {digest}, "
-        f"denied {denied or 'nothing'}{agreed}{trouble}"
+        f"denied {denied or 'nothing'}{agreed}{doubt}{trouble}"
     )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from isthmus.contract.chain import Explanation, Segment
+from isthmus.contract.quarantine import CONSTRAINT as QUARANTINED
 
 BRAKE = "brake"
 
@@ -39,13 +40,17 @@ class Delegation:
         return not self.revoked and (not self.tenants or tenant in self.tenants)
 
 
-def by_claim(delegations: Sequence[Delegation], tenant: str, holder: str) -> list[Delegation]:
+def by_claim(
+    delegations: Sequence[Delegation], tenant: str, holder: str, doubted: Set[str] = frozenset()
+) -> list[Delegation]:
     """In which order wishes under one name are heard when several peers have one: who may not ask for ``tenant`` last
     (else it would hide the wish of who may), and ``holder``, whose chain is carried already, first (else any peer of
-    the same tenant could take it over by asking for its name)."""
+    the same tenant could take it over by asking for its name). Who is ``doubted`` (quarantined) and carried for no name
+    here may ask for nothing new either, so it hides nobody."""
 
     def claim(one: Delegation) -> tuple[bool, bool]:
-        return not one.covers(tenant), one.peer != holder
+        other = one.peer != holder
+        return not one.covers(tenant) or (other and one.peer in doubted), other
 
     return sorted(delegations, key=claim)
 
@@ -64,8 +69,11 @@ def check_names(segment: Segment, tenant: str, chain: str) -> None:
         raise Refused("name", f"functions: name {doubled[0]!r} is used twice; give each its own")
 
 
-def check_delegation(delegation: Delegation, segment: Segment, in_force: Segment | None) -> None:
-    """May this peer ask for this tenant, and is it not older than what it asked for before (attack 14)?"""
+def check_delegation(
+    delegation: Delegation, segment: Segment, in_force: Segment | None, doubt: str | None = None
+) -> None:
+    """May this peer ask for this tenant, and is it not older than what it asked for before (attack 14)? ``doubt``: what
+    we hold of it is quarantined (G9): what stands stays, but nothing new or changed is taken."""
     peer = delegation.peer
     if delegation.revoked:
         raise Refused("revoked", f"{peer} may ask for nothing here any more; talk to the operator")
@@ -75,6 +83,25 @@ def check_delegation(delegation: Delegation, segment: Segment, in_force: Segment
         raise Refused(
             "epoch", f"epoch {segment.epoch} is older than {in_force.epoch}, which is in force"
         )
+    if doubt is not None and segment != in_force:
+        raise Refused(
+            QUARANTINED,
+            f"{peer} is {doubt}; nothing new or changed is taken from it until its link is good again",
+        )
+
+
+def admitted(peer: str, functions: int, doubt: str | None) -> Explanation:
+    """Why it is carried; under a ``doubt`` about the peer also why it is carried on."""
+    if doubt is None:
+        reason = f"admitted for {peer}: {functions} functions"
+        return Explanation(decision="accepted", source=peer, reason=reason)
+    return Explanation(
+        decision="accepted",
+        source=peer,
+        constraint=QUARANTINED,
+        reason=f"{peer} is {doubt}; what stands for it goes on as it is until its link is good "
+        "again, or an operator decides",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from isthmus.contract.envelope import Body, Stamp, seal, unseal
 from isthmus.contract.errors import ValueRefused
+from isthmus.contract.quarantine import QUARANTINE, Quarantine
 from isthmus.contract.scopes import import_root
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.digest import META, DigestMap
@@ -24,7 +25,6 @@ from isthmus.kv.port import Compare, Delete, KeyValueStore, Operation, Put, Targ
 from isthmus.policy.keys import check_key
 
 SESSION, CURSOR, SYNCED = "meta.session", "meta.cursor", "meta.synced"
-QUARANTINE = "meta.quarantine"
 TXN_BYTES = 512 * 1024
 """Of keys and values in one write; etcd refuses requests over 1.5 MiB."""
 
@@ -264,12 +264,6 @@ def _token(value: bytes) -> pb.Token | None:
         nonce_revision=body.nonce_revision,
         nonce=body.nonce,
     )
-
-
-class Quarantine(Body):
-    """The peer lost its right to the link: what is held of it is not to be relied on."""
-
-    reason: str
 
 
 async def quarantine(

@@ -79,7 +79,7 @@ class SiteLink:
         self._tap = tap
         self._peer = settings.peer.peer()
         self._link: Link | None = None
-        self._last_error = ""
+        self._last_error = self._doubt = ""
         self._dials = 0
         self._denials = DenialLog()
         self._standing = Standing(
@@ -114,7 +114,11 @@ class SiteLink:
         else:
             state = self._link.status()
         return state.model_copy(
-            update={"reconnects": max(0, self._dials - 1), "last_error": self._last_error}
+            update={
+                "reconnects": max(0, self._dials - 1),
+                "last_error": self._last_error,
+                "quarantined": self._doubt,
+            }
         )
 
     async def _once(self, address: str) -> None:
@@ -136,6 +140,7 @@ class SiteLink:
                 guard=self._guard(held, accords, terms),
                 tap=self._tap,
             )
+            self._doubt = ""
             await self._link.run()
         except (AgreementRefused, CutOff) as refused:
             if (
@@ -167,6 +172,7 @@ class SiteLink:
 
     async def _quarantine(self, own: Identity, code: str) -> None:
         """What we hold of the peer is marked, so that no reader takes it for current (G9)."""
+        self._doubt = code
         stamp = Stamp(origin=str(own), incarnation=self._clocks.ids())
         with contextlib.suppress(StoreError):
             await quarantine(

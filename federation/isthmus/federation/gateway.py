@@ -155,7 +155,8 @@ class Gateway:
         now = seat.link.status() if seat.link is not None else seat.last
         if now is None:
             return LinkStatus(peer=peer.name, state="closed", as_of=self._clocks.utc_s())
-        return now.model_copy(update={"reconnects": max(0, seat.connects - 1)})
+        more = {"reconnects": max(0, seat.connects - 1), "quarantined": seat.owed or seat.marked}
+        return now.model_copy(update=more)
 
     # -- TLS
 

@@ -45,6 +45,7 @@ class LinkStatus(BaseModel):
     denied: dict[str, int] = Field(default_factory=dict, description="by direction and reason")
     newest_denials: tuple[Denial, ...] = ()
     last_error: str = ""
+    quarantined: str = Field("", description="why what is held of the peer is marked, or will be")
     agreement: str = Field("", description="the export agreement in force; empty: none is needed")
 
 

@@ -23,12 +23,15 @@ from isthmus.contract.peering import (
     Delegation,
     Load,
     Refused,
+    admitted,
     by_claim,
     check_delegation,
     check_names,
     load,
     unlisted,
 )
+from isthmus.contract.quarantine import CONSTRAINT as QUARANTINED
+from isthmus.contract.quarantine import quarantined
 from isthmus.contract.world import CarriedSegment, Wire
 from isthmus.failpoint import afailpoint
 from isthmus.global_tier.numbers import ALL_NUMBERS, Numbers
@@ -42,7 +45,7 @@ MAX_NAME = 55
 """Of a peer's segment, so that later visits of it still have a name."""
 MAX_FUNCTIONS, MAX_PRIORITY, MAX_KBPS = 32, 1_000, 400_000_000
 RECHECK_S = 2.0
-PASSING = frozenset({"attachment", "vni", "sites"})
+PASSING = frozenset({"attachment", "vni", "sites", QUARANTINED})
 """Refusals that others can lift are looked at again."""
 
 
@@ -77,7 +80,9 @@ def wish(state: State, policy: Policy, tenant: str, chain: str) -> CarriedSegmen
     """What a peer asks for under this name, the best claim first."""
     standing = state.get(G_SEGMENTS, tenant=tenant, chain=chain)
     holder = standing.source if standing is not None else ""
-    for one in by_claim(policy.delegations, tenant, holder):
+    peers = (one.peer for one in policy.delegations)
+    doubted = {peer for peer in peers if quarantined(state, peer) is not None}
+    for one in by_claim(policy.delegations, tenant, holder, doubted):
         intent = state.body(f"{intent_prefix(one.peer)}{tenant}/{chain}", SegmentIntent)
         if intent is not None:
             return CarriedSegment(segment=intent.segment, source=one.peer)
@@ -91,13 +96,14 @@ def admit(
     standing: CarriedSegment | None,
     views: Sequence[SiteView],
     wires: Iterable[Wire],
+    doubt: str | None = None,
 ) -> None:
     """Raises Refused. No text of it names a site: the peer reads it."""
     segment, peer = wanted.segment, wanted.source
     delegation = policy.of(peer)
     assert delegation is not None
     in_force = standing.segment if standing is not None and standing.source == peer else None
-    check_delegation(delegation, segment, in_force)
+    check_delegation(delegation, segment, in_force, doubt)
     if any(view.spec.site == peer for view in views):
         raise Refused(
             "peer",
@@ -167,6 +173,7 @@ async def carry(policy: Policy, tenant: str, chain: str, context: Context) -> fl
             await drop(standing, context, f"by {standing.source}")
         await context.writer.delete(explain_key)
         return None
+    doubt = quarantined(state, wanted.source)
     try:
         check_names(wanted.segment, tenant, chain)
         admit(
@@ -175,6 +182,7 @@ async def carry(policy: Policy, tenant: str, chain: str, context: Context) -> fl
             standing=standing,
             views=site_views(context),
             wires=[known.envelope.body for known in state.items(G_WIRES)],
+            doubt=doubt,
         )
     except Refused as refusal:
         if standing is not None and (refusal.constraint == "revoked"):
@@ -192,12 +200,7 @@ async def carry(policy: Policy, tenant: str, chain: str, context: Context) -> fl
         await afailpoint("global_intake.segment_written")
         await context.event("admitted", item, f"from {wanted.source}, epoch {wanted.segment.epoch}")
     await context.writer.put(
-        explain_key,
-        Explanation(
-            decision="accepted",
-            source=wanted.source,
-            reason=f"admitted for {wanted.source}: {len(wanted.segment.functions)} functions",
-        ),
+        explain_key, admitted(wanted.source, len(wanted.segment.functions), doubt)
     )
     return None
 
@@ -245,6 +248,14 @@ def _carried(state: State, peer: str) -> dict[str, Segment]:
     }
 
 
+def concerned(state: State, peer: str) -> list[str]:
+    """``<tenant>/<chain>`` of all that ``peer`` asks for or has: what its mark concerns (G9)."""
+    prefix = intent_prefix(peer)
+    return sorted(
+        {key.removeprefix(prefix) for key in state.keys(prefix)} | _carried(state, peer).keys()
+    )
+
+
 def _new(state: State, prefix: str, names: Iterable[str]) -> Iterator[Segment]:
     for name in sorted(names):
         intent = state.body(prefix + name, SegmentIntent)
@@ -265,6 +276,7 @@ __all__ = [
     "Policy",
     "admit",
     "carry",
+    "concerned",
     "drop",
     "intent_prefix",
     "weigh",

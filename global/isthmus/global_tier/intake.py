@@ -6,20 +6,24 @@ name is one of ours or one of a peer's, and ours win.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from isthmus.contract.chain import ChainSpec, Explanation
 from isthmus.contract.families import G_EXPLAIN, G_INTENTS, G_REQUESTS, G_SEGMENTS, G_SITES
 from isthmus.contract.peering import Refused
+from isthmus.contract.quarantine import marked_peer
 from isthmus.contract.world import Intent
 from isthmus.failpoint import afailpoint
-from isthmus.global_tier.carrying import WATCHES, Policy, carry, drop, wished
-from isthmus.microcontroller import Context, Traits
+from isthmus.global_tier.carrying import WATCHES, Policy, carry, concerned, drop, wished
+from isthmus.microcontroller import Context, Later, Traits
 
 __all__ = ["Intake", "Refused"]
 
 SITES = "*sites"
+MARKED = "*marked/"
+"""What is held of a peer was quarantined, or is so no more: all that it asks for."""
 
 
 @dataclass(slots=True)
@@ -50,6 +54,8 @@ class Intake:
                 return
         if G_SITES.parse(key) is not None:
             yield SITES
+        elif (peer := marked_peer(key)) is not None and self.policy.of(peer) is not None:
+            yield f"{MARKED}{peer}"
         elif (item := wished(key, self.policy)) is not None:
             yield item
 
@@ -58,6 +64,12 @@ class Intake:
         if item == SITES:
             for known in list(context.state.items(G_REQUESTS)):
                 await self._settle(known.variables["tenant"], known.variables["chain"], context)
+            return None
+        if item.startswith(MARKED):
+            for name in concerned(context.state, item.removeprefix(MARKED)):
+                tenant, _, chain = name.partition("/")
+                with contextlib.suppress(Later):  # held by the brake: told by its own item
+                    await self._settle(tenant, chain, context)
             return None
         tenant, _, chain = item.partition("/")
         return await self._settle(tenant, chain, context)

@@ -21,6 +21,7 @@ from isthmus.contract.families import (
     G_SITES,
 )
 from isthmus.contract.peering import Refused
+from isthmus.contract.quarantine import QUARANTINE
 from isthmus.contract.scopes import site_chain_prefix
 from isthmus.contract.world import CarriedSegment, Intent
 from isthmus.contract.world import Placement as PlacementRecord
@@ -70,7 +71,7 @@ class Placer:
             base, dot, visit = chain.rpartition(".")
             if dot and visit.isdigit():
                 yield f"{tenant}/{base}"
-        summary = remote is not None and remote["rest"] == "summary/site"
+        summary = remote is not None and remote["rest"] in ("summary/site", QUARANTINE)
         if summary or G_SITES.parse(key) is not None or G_LINKS.parse(key) is not None:
             yield WAITING
 

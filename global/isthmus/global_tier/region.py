@@ -12,6 +12,7 @@ from isthmus.contract import Envelope
 from isthmus.contract.chain import WirePeer
 from isthmus.contract.families import G_LIVENESS, G_REGIONS, G_REMOTE, G_SITES, G_WIRES
 from isthmus.contract.instance import SiteSummary
+from isthmus.contract.quarantine import QUARANTINE, quarantined
 from isthmus.contract.scopes import site_summary_key, site_wire_prefix
 from isthmus.contract.world import RegionSummary, SiteLiveness
 from isthmus.global_tier.silence import Voucher, verdict
@@ -45,7 +46,7 @@ class Region:
         """Everything is looked at together."""
         remote = G_REMOTE.parse(key)
         if G_SITES.parse(key) is not None or (
-            remote is not None and remote["rest"] == "summary/site"
+            remote is not None and remote["rest"] in ("summary/site", QUARANTINE)
         ):
             yield ITEM  # what neighbours tell is looked at once a period
 
@@ -85,6 +86,9 @@ class Region:
         if envelope is None:
             return SiteLiveness(site=site, state="unknown", reason="it was never heard of")
         age_s = round(envelope.age_s(now), 1)
+        doubt = quarantined(context.state, site)
+        if doubt is not None:
+            return SiteLiveness(site=site, state="unknown", age_s=age_s, reason=doubt)
         if not envelope.expired(now):
             return SiteLiveness(site=site, state="alive", age_s=age_s)
         state, reason = verdict(envelope.as_of, self._vouchers(site, context), now)
@@ -102,6 +106,8 @@ class Region:
             summary = context.state.envelope(site_summary_key(neighbour), SiteSummary)
             if summary is None or summary.expired(context.now()):
                 continue
+            if quarantined(context.state, neighbour) is not None:
+                continue
             key = f"{site_wire_prefix(neighbour)}{wire.wire}"
             end = context.state.body(key, WirePeer)
             if end is not None:
@@ -111,7 +117,7 @@ class Region:
         """Only a change of the verdict is written: an age in a key is old when it is read."""
         key = G_LIVENESS.key(region=self.region, site=liveness.site)
         before = context.state.body(key, SiteLiveness)
-        if before is not None and before.state == liveness.state:
+        if before is not None and _verdict(before) == _verdict(liveness):
             return
         await context.writer.put(key, liveness)
         text = f"last word {liveness.age_s:.0f} s ago"
@@ -121,3 +127,8 @@ class Region:
             f"{text}; {liveness.reason}" if liveness.reason else text,
             "info" if liveness.state == "alive" else "warning",
         )
+
+
+def _verdict(liveness: SiteLiveness) -> tuple[str, str]:
+    """What makes two of them differ: a site is unknown for lasting reasons, the others' reasons have ages in them."""
+    return liveness.state, liveness.reason if liveness.state == "unknown" else ""

@@ -15,10 +15,14 @@ from isthmus.contract.families import (
     G_SEGMENTS,
     G_STATUS,
 )
+from isthmus.contract.quarantine import CONSTRAINT, marked_peer, quarantined
 from isthmus.contract.scopes import site_chain_prefix
 from isthmus.contract.world import Placement
 from isthmus.global_tier.orders import LOCAL, chains_of
 from isthmus.microcontroller import Context, Traits
+
+MARKED = "*marked/"
+"""What is held of a site was quarantined, or is so no more: all chains that it carries a part of."""
 
 
 @dataclass(slots=True)
@@ -43,12 +47,17 @@ class Reporter:
                 yield f"{values['tenant']}/{values['chain']}"
                 return
         remote = G_REMOTE.parse(key)
-        if remote is not None and remote["rest"].startswith("summary/chains/"):
+        if (site := marked_peer(key)) is not None:
+            yield f"{MARKED}{site}"
+        elif remote is not None and remote["rest"].startswith("summary/chains/"):
             _, _, tenant, chain = remote["rest"].split("/")
             yield from (f"{tenant}/{name}" for name in chains_of(chain))
 
     async def reconcile(self, item: str, context: Context) -> float | None:
-        """Report one chain."""
+        """Report one chain, or all of a site whose mark changed."""
+        if item.startswith(MARKED):
+            await self._marked(item.removeprefix(MARKED), context)
+            return None
         tenant, _, chain = item.partition("/")
         key = G_STATUS.key(tenant=tenant, chain=chain)
         status = self._status(tenant, chain, context)
@@ -59,6 +68,13 @@ class Reporter:
             key, status, ttl_s=3 * self.period_s, refresh_s=self.period_s * 0.9
         )
         return self.period_s
+
+    async def _marked(self, site: str, context: Context) -> None:
+        for known in list(context.state.items(G_PLACEMENTS)):
+            placement = known.envelope.body
+            if site == placement.source or any(one.site == site for one in placement.segments):
+                names = known.variables
+                await self.reconcile(f"{names['tenant']}/{names['chain']}", context)
 
     def _status(self, tenant: str, chain: str, context: Context) -> ChainStatus | None:
         state = context.state
@@ -77,7 +93,12 @@ class Reporter:
         placement = state.get(G_PLACEMENTS, tenant=tenant, chain=chain)
         if placement is None:
             return ChainStatus(phase=Phase.PENDING, reason="waiting for the placer", source=source)
-        return self._placed(placement, context).model_copy(update={"source": source})
+        status = self._placed(placement, context).model_copy(update={"source": source})
+        admitted = state.get(G_EXPLAIN, component="intake", tenant=tenant, chain=chain)
+        if admitted is not None and admitted.constraint == CONSTRAINT:
+            reason = "; ".join(text for text in (admitted.reason, status.reason) if text)
+            status = status.model_copy(update={"reason": reason})
+        return status
 
     def _placed(self, placement: Placement, context: Context) -> ChainStatus:
         reports = [self._report(placed.site, placed.segment.tenant, placed.segment.chain,
@@ -113,6 +134,11 @@ class Reporter:
     def _report(site: str, tenant: str, chain: str, epoch: int, context: Context) -> ChainStatus:
         """What a site last said of its segment, or why that is not known."""
         envelope = context.state.envelope(f"{site_chain_prefix(site)}{tenant}/{chain}", ChainStatus)
+        doubt = quarantined(context.state, site)
+        if doubt is not None:
+            last = envelope.body if envelope is not None else ChainStatus()
+            update = {"phase": Phase.UNKNOWN, "reason": f"{site} is {doubt}"}
+            return last.model_copy(update=update)
         if envelope is None:
             return ChainStatus(phase=Phase.PENDING, reason=f"{site} has not reported yet")
         if envelope.expired(context.now()):

@@ -28,6 +28,7 @@ from isthmus.contract.families import (
 from isthmus.contract.figures import Told
 from isthmus.contract.instance import SiteSummary
 from isthmus.contract.peering import Delegation
+from isthmus.contract.quarantine import QUARANTINE, quarantined
 from isthmus.contract.scopes import site_wire_prefix
 from isthmus.failpoint import afailpoint
 from isthmus.global_tier.carrying import Policy, intent_prefix, wished
@@ -72,6 +73,8 @@ class Representative:
         rest = remote["rest"] if remote is not None else ""
         if rest == "summary/site" or G_SITES.parse(key) is not None:
             yield SITE
+        elif rest == QUARANTINE:
+            yield from (SITE, WIRES)
         elif rest.startswith("summary/wires/") or G_WIRES.parse(key) or G_PEER_WIRES.parse(key):
             yield WIRES
         elif (item := wished(key, self.policy)) is not None:
@@ -238,6 +241,8 @@ class Representative:
             key = G_PEER_WIRES.key(peer=wire.source, wire=wire.wire)
             wanted.add(key)
             end = context.state.body(f"{site_wire_prefix(wire.left_site)}{wire.wire}", WirePeer)
+            if quarantined(context.state, wire.left_site) is not None:
+                end = None
             await context.writer.put(
                 key,
                 WirePeer(

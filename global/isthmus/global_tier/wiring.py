@@ -20,6 +20,7 @@ from isthmus.contract.families import (
     G_VNIS,
     G_WIRES,
 )
+from isthmus.contract.quarantine import marked_peer, quarantined
 from isthmus.contract.scopes import site_wire_prefix
 from isthmus.contract.world import PlacedWire, Placement, VniClaim, Wire
 from isthmus.failpoint import afailpoint
@@ -29,6 +30,8 @@ from isthmus.microcontroller import Context, Later, Traits
 from isthmus.policy.keys import ROOT
 
 CLAIMS = "*claims"
+MARKED = "*marked/"
+"""What is held of a site or a peer was quarantined, or is so no more: all wires that end there."""
 
 
 @dataclass(slots=True)
@@ -54,7 +57,9 @@ class Wiring:
                 yield from (f"{values['tenant']}/{chain}" for chain in chains_of(values["chain"]))
                 return
         remote = G_REMOTE.parse(key)
-        if remote is not None and remote["rest"].startswith(("summary/wires/", "wires/")):
+        if (peer := marked_peer(key)) is not None:
+            yield f"{MARKED}{peer}"
+        elif remote is not None and remote["rest"].startswith(("summary/wires/", "wires/")):
             yield f"@{remote['rest'].rsplit('/', 1)[1]}"
         elif (values := G_WIRES.parse(key)) is not None:
             yield f"@{values['wire']}"
@@ -63,6 +68,13 @@ class Wiring:
         """Settle one chain's segments and wires, or look through the claims of numbers."""
         if item == CLAIMS:
             await self._free_claims(context)
+            return None
+        if item.startswith(MARKED):
+            peer = item.removeprefix(MARKED)
+            for known in list(context.state.items(G_WIRES)):
+                ends = known.envelope.body
+                if peer in (ends.left_site, ends.right_site):
+                    await self.reconcile(f"{ends.tenant}/{ends.chain}", context)
             return None
         if item.startswith("@"):
             wire = context.state.get(G_WIRES, wire=item[1:])
@@ -97,8 +109,8 @@ class Wiring:
             chain=chain,
             left_site=placed.left_site,
             right_site=placed.right_site,
-            left_address=self._address(placed.left_site, placed.wire, context),
-            right_address=self._address(placed.right_site, placed.wire, context),
+            left_address=self._believed(placed.left_site, placed.wire, known, context),
+            right_address=self._believed(placed.right_site, placed.wire, known, context),
         )
         await context.writer.put(G_WIRES.key(wire=placed.wire), wire)
         await afailpoint("wiring.wire_written")
@@ -112,6 +124,9 @@ class Wiring:
             await context.writer.delete(G_OUTBOX_WIRES.key(site=known.left_site, wire=known.wire))
         told = f"{G_REMOTE.key(site=placed.peer)}wires/{placed.ref.wire}"
         far = context.state.body(told, WirePeer)
+        address = far.address if far is not None else ""
+        if quarantined(context.state, placed.peer) is not None:
+            address = known.right_address if known is not None else ""
         wire = Wire(
             wire=placed.ref.wire,
             vni=placed.ref.vni,
@@ -119,14 +134,23 @@ class Wiring:
             chain=chain,
             left_site=placed.site,
             right_site=placed.peer,
-            left_address=self._address(placed.site, placed.ref.wire, context),
-            right_address=far.address if far is not None else "",
+            left_address=self._believed(placed.site, placed.ref.wire, known, context),
+            right_address=address,
             udp_port=placed.ref.udp_port,
             source=placed.peer,
         )
         await context.writer.put(key, wire)
         await afailpoint("wiring.outer_wire_written")
         return wire
+
+    def _believed(self, site: str, wire: str, known: Wire | None, context: Context) -> str:
+        """A site's end as it says; of a quarantined one as it was (G9): a new address of it moves no packets."""
+        if quarantined(context.state, site) is None:
+            return self._address(site, wire, context)
+        if known is None:
+            return ""
+        ends = {known.left_site: known.left_address, known.right_site: known.right_address}
+        return ends.get(site, "")
 
     @staticmethod
     def _address(site: str, wire: str, context: Context) -> str:

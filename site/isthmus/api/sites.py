@@ -1,6 +1,7 @@
 """Sites as a tier knows them: the global tier by registration, liveness and summary; a site by its own hosts (R44).
 
-A summary past its time to live is not shown as if it were true: the site's state is then "unknown" (G12).
+A summary past its time to live is not shown as if it were true: the site's state is then "unknown" (G12). Nor is one
+that is quarantined (G9).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from isthmus.api.facts import Fact, fact
 from isthmus.api.models import SiteList, SiteRow
 from isthmus.contract import Tier, families
 from isthmus.contract.instance import HostInventory, SiteSummary
+from isthmus.contract.quarantine import CONSTRAINT, Quarantine, mark_key
 from isthmus.contract.scopes import site_summary_key
 from isthmus.contract.world import SiteLiveness, SiteSpec
 from isthmus.kv.port import Entry
@@ -53,7 +55,8 @@ async def _registered(desk: Desk) -> SiteList:
         (families.G_SITES.prefix(), families.G_LIVENESS.prefix())
     )
     named = [(parts["site"], fact(entry, SiteSpec)) for parts, entry in _sites(specs.entries)]
-    _, found = await desk.gets([site_summary_key(site) for site, _ in named])
+    keys = [key for site, _ in named for key in (site_summary_key(site), mark_key(site))]
+    _, found = await desk.gets(keys)
     alive: dict[str, Fact[SiteLiveness]] = {}
     for entry in liveness.entries:
         parts, item = families.G_LIVENESS.parse(entry.key), fact(entry, SiteLiveness)
@@ -62,6 +65,8 @@ async def _registered(desk: Desk) -> SiteList:
     now = desk.clock()
     rows = tuple(
         _row(site, spec, alive.get(site), fact(found.get(site_summary_key(site)), SiteSummary), now)
+        if (mark := found.get(mark_key(site))) is None
+        else _marked(site, spec, fact(found.get(site_summary_key(site)), SiteSummary), mark, now)
         for site, spec in named
     )
     return SiteList(tier=desk.tier.value, revision=specs.revision, sites=rows)
@@ -70,6 +75,24 @@ async def _registered(desk: Desk) -> SiteList:
 def _sites(entries: tuple[Entry, ...]) -> list[tuple[dict[str, str], Entry]]:
     parsed = ((families.G_SITES.parse(entry.key), entry) for entry in entries)
     return [(parts, entry) for parts, entry in parsed if parts is not None]
+
+
+def _marked(
+    site: str,
+    spec: Fact[SiteSpec] | None,
+    summary: Fact[SiteSummary] | None,
+    mark: Entry,
+    now: float,
+) -> SiteRow:
+    """Its link was cut: nothing that it told is shown as true, whatever the region's watcher wrote before."""
+    why = fact(mark, Quarantine)
+    return SiteRow(
+        site=site,
+        state="unknown",
+        reason=f"{CONSTRAINT}: {why.body.reason if why else 'its mark cannot be read'}",
+        age_s=summary.envelope.age_s(now) if summary else None,
+        spec=spec.body.model_dump(mode="json") if spec else None,
+    )
 
 
 def _row(

@@ -118,10 +118,7 @@ class Assembly:
             except (ConfigRefused, TypeUnknown) as error:
                 raise ValueError(str(error)) from None
 
-        delegations = [
-            Delegation(peer.peer, peer.tenants, peer.brake_share, peer.brake_floor)
-            for peer in self.settings.peers
-        ]
+        delegations = [Delegation(**peer.model_dump()) for peer in self.settings.peers]
         return Intake(self.settings.site, delegations, catalog_entries(), check)
 
     def _credentials(self, store: EtcdStore) -> Credentials:

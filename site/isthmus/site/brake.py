@@ -11,8 +11,11 @@ from isthmus.contract.families import CONFIRMATIONS, EXPLAIN, REMOTE, SPECS
 from isthmus.contract.peering import BRAKE, Delegation, Load, circuits, unlisted
 from isthmus.contract.peering import load as weigh
 from isthmus.microcontroller import State
+from isthmus.site.chains import chain_item
 
-__all__ = ["CONSTRAINT", "Load", "circuits", "confirmed", "holds", "load", "load_of_unlisted"]
+__all__ = [
+    "CONSTRAINT", "Load", "circuits", "concerned", "confirmed", "holds", "load", "load_of_unlisted",
+]  # fmt: skip
 
 CONSTRAINT = BRAKE
 
@@ -38,6 +41,15 @@ def _carried(state: State, peer: str) -> dict[str, Segment]:
         for known in state.items(SPECS)
         if known.envelope.body.source == peer
     }
+
+
+def concerned(state: State, peer: str) -> list[str]:
+    """The items of all that ``peer`` asks for or has: what its mark concerns (G9)."""
+    prefix = f"{REMOTE.key(peer=peer)}intents/"
+    asked = {key.removeprefix(prefix) for key in state.keys(prefix)}
+    return [
+        chain_item(*name.split("/", 1)) for name in sorted(asked | _carried(state, peer).keys())
+    ]
 
 
 def confirmed(state: State, peer: str, now: float) -> bool:

@@ -23,6 +23,7 @@ from isthmus.contract.families import (
     SPECS,
 )
 from isthmus.contract.instance import ChainCords, WireEndpoint
+from isthmus.contract.quarantine import marked_peer, quarantined
 from isthmus.failpoint import afailpoint
 from isthmus.infrastructure.ports import AttachmentSpec, DeliverySpec, FabricPort
 from isthmus.microcontroller import Context, Listener, Traits
@@ -104,7 +105,11 @@ class Chaining:
         families = (APPLIED, PLANS, RUNTIME, DESIRED, INVENTORY, SPECS)
         remote = REMOTE.parse(key)
         wires = remote is not None and remote["rest"].startswith("wires/")
-        if wires or any(family.parse(key) is not None for family in families):
+        if (
+            wires
+            or marked_peer(key) is not None
+            or any(family.parse(key) is not None for family in families)
+        ):
             yield PANEL
 
     async def listen(self, add: Listener) -> None:
@@ -242,10 +247,12 @@ class Chaining:
 
     def _far_address(self, context: Context, record: ChainRecord, wire: WireRef) -> str:
         """As the peer says, else as it said last: it takes a far end back only after the segment, so one that is gone
-        while the segment is in force was lost, or is held with it by the brake (attack 19)."""
+        while the segment is in force was lost, or is held with it by the brake (attack 19). Of a quarantined peer as it
+        said last: no packets move on its word (G9)."""
         key = f"{REMOTE.key(peer=record.source)}wires/{wire.wire}"
         peer = context.state.body(key, WirePeer)
-        if peer is not None and peer.address:
+        doubt = quarantined(context.state, record.source)
+        if peer is not None and peer.address and doubt is None:
             return peer.address
         told = context.state.get(ENDPOINTS, host=self.host, wire=wire.wire)
         same = (

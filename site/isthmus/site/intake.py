@@ -7,6 +7,7 @@ deletions by a peer that would end a large share of its chains at once, until th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -35,10 +36,13 @@ from isthmus.contract.instance import CatalogEntry, ConfigOwner
 from isthmus.contract.peering import (
     Delegation,
     Refused,
+    admitted,
     by_claim,
     check_delegation,
     check_names,
 )
+from isthmus.contract.quarantine import CONSTRAINT as QUARANTINED
+from isthmus.contract.quarantine import marked_peer, quarantined
 from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Later, Traits
 from isthmus.site import brake
@@ -47,9 +51,11 @@ from isthmus.site.chains import chain_item, parse_item
 __all__ = ["Delegation", "Intake", "Refused"]
 
 CATALOG_ITEM = "*catalog"
+MARKED = "*marked/"
+"""What is held of a peer was quarantined, or is so no more: all that it asks for."""
 RECHECK_S = 2.0
 """A refusal that others can lift (a circuit becomes free, a host comes back) is looked at again so often."""
-PASSING = frozenset({"attachment", "attachment-taken", "function type"})
+PASSING = frozenset({"attachment", "attachment-taken", "function type", QUARANTINED})
 
 
 @dataclass(slots=True)
@@ -88,6 +94,8 @@ class Intake:
         rest = remote["rest"].split("/") if remote is not None else []
         if len(rest) == 3 and rest[0] == "intents":
             yield chain_item(rest[1], rest[2])
+        elif (peer := marked_peer(key)) is not None:
+            yield f"{MARKED}{peer}"
         elif CATALOG.parse(key) is not None:
             yield CATALOG_ITEM
         elif (word := CONFIRMATIONS.parse(key)) is not None:
@@ -103,6 +111,11 @@ class Intake:
                 if known.key not in keys:
                     await context.writer.delete(known.key)
             return None
+        if item.startswith(MARKED):
+            for name in brake.concerned(context.state, item.removeprefix(MARKED)):
+                with contextlib.suppress(Later):  # held by the brake: told by its own item
+                    await self.reconcile(name, context)
+            return None
         tenant, chain = parse_item(item)
         wish = self._wish(context, tenant, chain)
         if wish is None:
@@ -114,6 +127,9 @@ class Intake:
             segment = self._admit(context, source, wanted)
             check_names(segment, tenant, chain)
         except Refused as refusal:
+            standing = context.state.get(SPECS, tenant=tenant, chain=chain)
+            if refusal.constraint == "revoked" and standing and standing.source == source:
+                await self._drop(context, standing, f"{source} is revoked")
             await self._refuse(context, tenant, chain, source, refusal, revision)
             return RECHECK_S if refusal.constraint in PASSING else None
         record = ChainRecord(
@@ -129,11 +145,7 @@ class Intake:
         await afailpoint("intake.owners_written")
         await context.writer.put(
             EXPLAIN.key(component=self.component, tenant=tenant, chain=chain),
-            Explanation(
-                decision="accepted",
-                source=source,
-                reason=f"admitted for {source}: {len(segment.functions)} functions",
-            ),
+            admitted(source, len(segment.functions), quarantined(context.state, source)),
         )
         await afailpoint("intake.explained")
         if changed:
@@ -151,7 +163,9 @@ class Intake:
             return "local", request.spec, entry.mod_revision if entry else 0
         standing = context.state.get(SPECS, tenant=tenant, chain=chain)
         holder = standing.source if standing is not None else ""
-        for delegation in by_claim(self.delegations, tenant, holder):
+        peers = (one.peer for one in self.delegations)
+        doubted = {peer for peer in peers if quarantined(context.state, peer) is not None}
+        for delegation in by_claim(self.delegations, tenant, holder, doubted):
             prefix = REMOTE.key(peer=delegation.peer)
             key = f"{prefix}intents/{tenant}/{chain}"
             intent = context.state.body(key, SegmentIntent)
@@ -261,7 +275,7 @@ class Intake:
         delegation = next(d for d in self.delegations if d.peer == peer)
         known = context.state.get(SPECS, tenant=segment.tenant, chain=segment.chain)
         in_force = known.segment if known is not None and known.source == peer else None
-        check_delegation(delegation, segment, in_force)
+        check_delegation(delegation, segment, in_force, quarantined(context.state, peer))
 
     async def _disown(self, context: Context, segment: Segment) -> None:
         """Functions that the chain has no longer: before the segment is replaced, for only the old one names them."""
@@ -308,26 +322,32 @@ class Intake:
         record = context.state.get(SPECS, tenant=tenant, chain=chain)
         if record is not None:
             let_go = await self._brake(context, record)
-            for function in record.segment.functions:
-                await context.writer.delete(
-                    CONFIG_OWNERS.key(instance=instance_id(tenant, chain, function.name))
-                )
-            await afailpoint("intake.owners_deleted")
-            await context.writer.delete(SPECS.key(tenant=tenant, chain=chain))
-            await afailpoint("intake.spec_deleted")
-            await context.event(
-                "withdrawn", chain_item(tenant, chain), f"by {record.source}{let_go}"
-            )
+            await self._drop(context, record, f"by {record.source}{let_go}")
         await context.writer.delete(
             EXPLAIN.key(component=self.component, tenant=tenant, chain=chain)
         )
         self._held.pop(chain_item(tenant, chain), None)
+
+    @staticmethod
+    async def _drop(context: Context, record: ChainRecord, why: str) -> None:
+        """Carry it no more."""
+        tenant, chain = record.segment.tenant, record.segment.chain
+        for function in record.segment.functions:
+            await context.writer.delete(
+                CONFIG_OWNERS.key(instance=instance_id(tenant, chain, function.name))
+            )
+        await afailpoint("intake.owners_deleted")
+        await context.writer.delete(SPECS.key(tenant=tenant, chain=chain))
+        await afailpoint("intake.spec_deleted")
+        await context.event("withdrawn", chain_item(tenant, chain), why)
 
     async def _brake(self, context: Context, record: ChainRecord) -> str:
         """Hold a peer's deletions when too many of its chains would end at once (attack 19); else who let it go."""
         if (peer := record.source) == "local":
             return ""
         delegation = next((d for d in self.delegations if d.peer == peer), None)
+        if delegation is not None and delegation.revoked:
+            return ", which is revoked"
         if delegation is None:  # a slip in the settings must not empty the site
             load = brake.load_of_unlisted(context.state, peer)
         else:

@@ -18,6 +18,7 @@ from isthmus.contract.families import (
     STATUS,
     VNF_STATS,
 )
+from isthmus.contract.quarantine import CONSTRAINT as QUARANTINED
 from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Traits
 from isthmus.policy.keys import ROOT
@@ -99,6 +100,8 @@ class Reporter:
             reason = f"the newer request was refused: {intake.reason}"
         elif intake is not None and intake.decision == "held":
             reason = "; ".join(text for text in (f"deletion held: {intake.reason}", reason) if text)
+        elif intake is not None and intake.constraint == QUARANTINED:
+            reason = "; ".join(text for text in (intake.reason, reason) if text)
         return status.model_copy(
             update={
                 "source": record.source,

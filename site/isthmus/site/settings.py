@@ -43,12 +43,14 @@ class HostSettings(_Strict):
 
 
 class PeerSettings(_Strict):
-    """What a peer may ask of this site; see :class:`isthmus.site.intake.Delegation`."""
+    """What a peer may ask of this site; see :class:`isthmus.contract.peering.Delegation`. ``revoked``: carry nothing
+    for it, what stands ends at once."""
 
     peer: str
     tenants: tuple[str, ...] = ()
     brake_share: float = Field(default=0.5, ge=0, le=1)
     brake_floor: int = Field(default=3, ge=0)
+    revoked: bool = False
 
 
 class SiteSettings(_Strict):

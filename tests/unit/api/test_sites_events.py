@@ -11,6 +11,7 @@ from isthmus.api.auth import OPERATOR, Principal
 from isthmus.api.events import Follower, visible_to
 from isthmus.contract import Stamp, Tier, families, seal
 from isthmus.contract.instance import HostInventory, OperationalEvent, SiteSummary
+from isthmus.contract.quarantine import Quarantine, mark_key
 from isthmus.contract.scopes import site_summary_key
 from isthmus.contract.world import SiteLiveness, SiteSpec
 from isthmus.kv.errors import Unavailable
@@ -68,6 +69,27 @@ async def test_the_global_tier_never_shows_an_old_summary_as_true() -> None:
         await world.write(families.G_LIVENESS, silent, region="r", site="milan")
         rows = {row["site"]: row for row in (await world.get("/v1/sites"))["sites"]}
         assert rows["milan"]["state"] == "silent"
+
+
+async def test_the_global_tier_shows_nothing_of_a_quarantined_site_as_true() -> None:
+    """G9: who was cut off by policy told what it told before; fresh figures of it are as doubtful as old ones."""
+    async with api_world(Tier.GLOBAL) as world:
+        for site in ("milan", "zurich"):
+            await world.write(families.G_SITES, SiteSpec(site=site), site=site)
+            value = seal(SUMMARY, STAMP, as_of=world.clock(), ttl_s=30.0)
+            await world.store.put(site_summary_key(site), value)
+            alive = SiteLiveness(site=site, state="alive")
+            await world.write(families.G_LIVENESS, alive, region="r", site=site)
+        mark = seal(Quarantine(reason="revoked"), STAMP, as_of=world.clock())
+        for value, reason in ((mark, "revoked"), (b"torn", "its mark cannot be read")):
+            await world.store.put(mark_key("milan"), value)
+            rows = {row["site"]: row for row in (await world.get("/v1/sites"))["sites"]}
+            assert (rows["milan"]["state"], rows["milan"]["summary"]) == ("unknown", None)
+            assert rows["milan"]["reason"] == f"quarantined: {reason}"
+            assert rows["zurich"]["state"] == "alive", "the mark is milan's alone"
+        await world.store.delete(mark_key("milan"))
+        rows = {row["site"]: row for row in (await world.get("/v1/sites"))["sites"]}
+        assert rows["milan"]["state"] == "alive"
 
 
 async def test_events_are_listed_oldest_first_and_cut_at_the_old_end() -> None:

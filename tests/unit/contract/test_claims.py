@@ -34,6 +34,14 @@ def test_who_is_carried_keeps_its_name() -> None:
     assert by_claim([first, second], "acme", "") == [first, second], "then the settings decide"
 
 
+def test_who_is_quarantined_hides_nobody_and_keeps_what_it_has() -> None:
+    """Why: a cut-off peer may ask for nothing new, so its wish must not be the answer to another's (G9)."""
+    cut, good = Delegation("cut"), Delegation("good")
+    assert by_claim([cut, good], "acme", "", {"cut"}) == [good, cut]
+    assert by_claim([cut, good], "acme", "cut", {"cut"}) == [cut, good], "what stands stays"
+    assert by_claim([cut, good], "acme", "") == [cut, good]
+
+
 @given(DELEGATIONS, st.sampled_from(["acme", "zeta"]), st.sampled_from(("", *NAMES)))
 def test_nobody_is_lost_and_the_order_is_by_right_then_by_hold(
     delegations: list[Delegation], tenant: str, holder: str
