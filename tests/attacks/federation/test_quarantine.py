@@ -13,6 +13,7 @@ from tests.attacks.federation.partner import ALPS, alliance, later
 from tests.federation_support import until
 
 from isthmus.contract.envelope import Stamp
+from isthmus.contract.quarantine import mark_key
 from isthmus.contract.scopes import import_root
 from isthmus.federation import destination, gateway
 from isthmus.federation.limits import LinkLimits
@@ -28,7 +29,7 @@ EXPIRED = {"not_before": later(days=-2), "not_after": later(seconds=-1)}
 
 async def marked(store: MemoryStore, peer: str) -> str:
     """The reason, empty when nothing is marked."""
-    entry = await store.get(import_root(peer) + destination.QUARANTINE)
+    entry = await store.get(mark_key(peer))
     return "" if entry is None else entry.value.decode()
 
 
