@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tests.property.placement.cases import chains, networks, problems
 
@@ -43,7 +43,8 @@ def test_a_pair_is_refused_only_when_there_is_none_and_with_a_proof(problem: Pro
             assert check_refusal(network, chain, answer.certificate, beside) == ()
 
 
-@settings(max_examples=30, deadline=None)
+# Few drawn problems are refused by this proof: filtering is how they are found.
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(st.data())
 def test_no_part_of_the_tree_can_be_left_out(data: st.DataObject) -> None:
     """A tree with a hole proves nothing about the branch that is not there."""

@@ -46,6 +46,9 @@ class _Known:
     def get(self, family: object, **variables: str) -> ChainRecord | None:
         return self._record
 
+    def entry(self, key: str) -> None:
+        """Nothing else is in the store: no mark of quarantine."""
+
 
 def segment(epoch: int) -> Segment:
     """What the tier wishes, at ``epoch``."""
