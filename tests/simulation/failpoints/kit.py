@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from isthmus.chaos.simulation.loop import run_virtually
 from isthmus.failpoint import arm, disarm
@@ -142,6 +142,50 @@ async def soon(
     while (answer := await condition()) is not True:
         assert loop.time() < deadline, f"{what}: not within {within_s:.0f} s: {answer}"
         await asyncio.sleep(0.05)
+
+
+class Mortal(Protocol):
+    """A world whose lives can be killed one by one."""
+
+    def next_life(self, dead: Life) -> None: ...
+
+    async def bare(self) -> object: ...
+
+
+W = TypeVar("W", bound=Mortal)
+Step = Callable[[W], Awaitable[None]]
+Fact = Callable[[W], Awaitable[object]]
+
+
+async def walk(
+    world: W,
+    path: tuple[str, Step[W], Fact[W]],
+    take_back: Step[W],
+    killer: Killer,
+    life: str,
+    point: str,
+) -> set[tuple[str, str]]:
+    """Take the step of ``path`` (name, step, what is true after it) in a world that rests; kill ``life`` at ``point``
+    on the way (empty: nobody); then take everything back. What was reached on the way, by whom."""
+    name, step, after = path
+    where = f"{name}, killed {life} at {point or 'nowhere'}"
+
+    async def dead() -> object:
+        return killer.victim is not None
+
+    await asyncio.sleep(3)
+    killer.next(life, point)
+    await step(world)
+    if life:
+        await soon(dead, f"{life} reached {point}")
+        assert killer.victim is not None
+        await asyncio.sleep(0.3)  # the others go on with what it left
+        world.next_life(killer.victim)
+    await soon(lambda: after(world), where)
+    came_by = set(killer.reached)
+    await take_back(world)
+    await soon(world.bare, f"{where}: taken back")
+    return came_by
 
 
 Walk = Callable[..., Coroutine[Any, Any, set[tuple[str, str]]]]

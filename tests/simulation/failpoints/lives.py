@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.failpoints.kit import LIFE, Killer, Life, MortalStore, soon
+from tests.simulation.failpoints.kit import LIFE, Killer, Life, MortalStore, soon, walk
 from tests.simulation.site.world import HollowSite
 
 from isthmus.contract import unseal
@@ -262,26 +262,10 @@ async def live(path: str, killer: Killer, life: str = "", point: str = "") -> se
                 _, first, then = PATHS[earlier]
                 await first(site)
                 await soon(lambda then=then: then(site), f"{path}: {earlier}")  # type: ignore[misc]
-            await asyncio.sleep(3)
-            killer.next(life, point)
-            await step(site)
-            if life:
-                await soon(lambda: _dead(killer), f"{life} reached {point}")
-                assert killer.victim is not None
-                await asyncio.sleep(0.3)  # the others go on with what it left
-                site.next_life(killer.victim)
-            await soon(lambda: after(site), f"{path}, killed {life} at {point or 'nowhere'}")
-            reached = set(killer.reached)
-            await delete(site)
-            await soon(site.bare, f"{path}, killed {life} at {point or 'nowhere'}: taken back")
-            return reached
+            return await walk(site, (path, step, after), delete, killer, life, point)
         finally:
             await site.stop()
 
 
 async def _ready(site: MortalSite) -> object:
     return all(runner.health.ready for runner in site.runners.values())
-
-
-async def _dead(killer: Killer) -> object:
-    return killer.victim is not None

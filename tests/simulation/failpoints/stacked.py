@@ -10,10 +10,9 @@ a wire whose number is the upper tier's. Only here the points of a tier that car
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from tests.simulation.failpoints.kit import LIFE, Killer, Life, MortalStore, soon
+from tests.simulation.failpoints.kit import LIFE, Fact, Killer, Life, MortalStore, Step, soon, walk
 from tests.simulation.failpoints.lives import MortalSite
 from tests.simulation.global_tier.tiers import COMPONENTS, PERIOD_S, HollowTier, chain
 from tests.simulation.global_tier.world import HollowLink
@@ -158,8 +157,6 @@ CHANGED = chain(
         {"name": "nat", "type": "nat", "config": {"address": "203.0.113.10"}},
     ],
 )
-Step = Callable[[Stack], Awaitable[None]]
-Fact = Callable[[Stack], Awaitable[object]]
 
 
 async def _ask(stack: Stack) -> None:
@@ -186,7 +183,7 @@ async def _gone(stack: Stack) -> object:
     return await stack.bare()
 
 
-PATHS: dict[str, tuple[bool, Step, Fact]] = {
+PATHS: dict[str, tuple[bool, Step[Stack], Fact[Stack]]] = {
     "apply": (False, _ask, _runs),
     "change": (True, _change, _runs_changed),
     "delete": (True, _delete, _gone),
@@ -198,29 +195,12 @@ async def live(path: str, killer: Killer, life: str = "", point: str = "") -> se
     """As in ``lives``, over two tiers, one above the other."""
     runs_before, step, after = PATHS[path]
     stack = Stack()
-    where = f"{path}, killed {life} at {point or 'nowhere'}"
-
-    async def dead() -> object:
-        return killer.victim is not None
-
     with killer.listening():
         try:
             await stack.start()
             if runs_before:
                 await _ask(stack)
-                await soon(lambda: _runs(stack), f"{where}: first it runs")
-            await asyncio.sleep(3)
-            killer.next(life, point)
-            await step(stack)
-            if life:
-                await soon(dead, f"{life} reached {point}")
-                assert killer.victim is not None
-                await asyncio.sleep(0.3)
-                stack.next_life(killer.victim)
-            await soon(lambda: after(stack), where)
-            reached = set(killer.reached)
-            await _delete(stack)
-            await soon(stack.bare, f"{where}: taken back")
-            return reached
+                await soon(lambda: _runs(stack), f"{path}: first it runs")
+            return await walk(stack, (path, step, after), _delete, killer, life, point)
         finally:
             await stack.stop()

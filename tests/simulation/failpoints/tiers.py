@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from tests.simulation.failpoints.kit import LIFE, Killer, Life, MortalStore, soon
+from tests.simulation.failpoints.kit import LIFE, Fact, Killer, Life, MortalStore, Step, soon, walk
 from tests.simulation.failpoints.lives import MortalSite
 from tests.simulation.global_tier.world import HollowLink, chain
 
@@ -184,9 +183,7 @@ async def _gone(tiers: MortalTiers) -> object:
     return await tiers.bare()
 
 
-Step = Callable[[MortalTiers], Awaitable[None]]
-Fact = Callable[[MortalTiers], Awaitable[object]]
-PATHS: dict[str, tuple[bool, Step, Fact]] = {
+PATHS: dict[str, tuple[bool, Step[MortalTiers], Fact[MortalTiers]]] = {
     "apply": (False, _ask, _runs),
     "change": (True, _change, _runs_changed),
     "delete": (True, _delete, _gone),
@@ -198,29 +195,12 @@ async def live(path: str, killer: Killer, life: str = "", point: str = "") -> se
     """As in ``lives``, over two tiers."""
     runs_before, step, after = PATHS[path]
     tiers = MortalTiers(MemoryStore(clock=asyncio.get_running_loop().time))
-    where = f"{path}, killed {life} at {point or 'nowhere'}"
-
-    async def dead() -> object:
-        return killer.victim is not None
-
     with killer.listening():
         try:
             await tiers.start()
             if runs_before:
                 await _ask(tiers)
-                await soon(lambda: _runs(tiers), f"{where}: first it runs")
-            await asyncio.sleep(3)
-            killer.next(life, point)
-            await step(tiers)
-            if life:
-                await soon(dead, f"{life} reached {point}")
-                assert killer.victim is not None
-                await asyncio.sleep(0.3)
-                tiers.next_life(killer.victim)
-            await soon(lambda: after(tiers), where)
-            reached = set(killer.reached)
-            await _delete(tiers)
-            await soon(tiers.bare, f"{where}: taken back")
-            return reached
+                await soon(lambda: _runs(tiers), f"{path}: first it runs")
+            return await walk(tiers, (path, step, after), _delete, killer, life, point)
         finally:
             await tiers.stop()
