@@ -143,7 +143,7 @@ async def test_a_signal_to_the_gate_reaches_the_command_once(
     ready, heard = tmp_path / "ready", tmp_path / "heard"
     name = number.name.removeprefix("SIG")
     script = (
-        f"trap 'echo heard >> {heard}; n=$((n+1))' {name}; touch {ready}; n=0; "
+        f"n=0; trap 'echo heard >> {heard}; n=$((n+1))' {name}; touch {ready}; "
         "while [ $n -lt 1 ]; do sleep 0.05; done; sleep 0.3; exit 5"
     )
     gate = await _start(script, ready)
@@ -156,7 +156,7 @@ async def test_a_terminals_interrupt_reaches_the_command_once(tmp_path: Path) ->
     """The terminal signals the whole foreground group itself: passing it on would make it two."""
     ready, heard = tmp_path / "ready", tmp_path / "heard"
     script = (
-        f"trap 'echo heard >> {heard}; n=$((n+1))' INT; touch {ready}; n=0; "
+        f"n=0; trap 'echo heard >> {heard}; n=$((n+1))' INT; touch {ready}; "
         "while [ $n -lt 1 ]; do sleep 0.05; done; sleep 0.3; exit 5"
     )
     terminal, line = os.openpty()
