@@ -99,7 +99,7 @@ class Site:
         self.needs = [Resources(cpu_milli=100, memory_mib=128)] * sizes.chains
         self.where = [number % sizes.hosts for number in range(sizes.chains)]
         self.changed: list[tuple[str, bytes]] = []
-        self.truth = dict.fromkeys(("cpu_milli_free", "memory_mib_free"), 0)
+        self.truth: dict[str, float] = dict.fromkeys(("cpu_milli_free", "memory_mib_free"), 0)
         for host in self.hosts:
             body = HostInventory(host=host, cpu_milli=self.capacity, memory_mib=self.capacity)
             self._keep(INVENTORY.key(host=host), seal(body, STAMP, as_of=self.now_s))
@@ -140,6 +140,9 @@ class Site:
             "cpu_milli_total": self.capacity * len(self.hosts),
             "hosts_up": len(self.hosts),
             "chains": self.sizes.chains,
+            "hottest_host_permille": max(
+                1000 * (self.capacity - one) / self.capacity for one in cpu
+            ),
         }
 
     def _spec(self, number: int) -> None:

@@ -15,6 +15,9 @@ from typing import Any
 
 import click
 
+from isthmus.contract.alarms import Alarm, kind_of, sentence
+from isthmus.contract.families import SITE_SUMMARY
+from isthmus.contract.summaries import FREE_SLOTS, floors, rules_of
 from isthmus.identity.text import visible
 
 MAX_TEXT = 2_000
@@ -152,7 +155,15 @@ def site_rows(sites: Sequence[Mapping[str, Any]], *, wide: bool) -> str:
     """The table of ``isthmus sites``; below it the hosts where there are any."""
     columns = ["SITE", "STATE", "HEARD", "CPU FREE/TOTAL", "MEMORY FREE/TOTAL", "CHAINS", "REASON"]
     if wide:
-        columns[-1:] = ["COUNTRY", "OWNER", "ATTACHMENTS", "FUNCTIONS", "REASON"]
+        columns[-1:] = [
+            "FREE SLOTS",
+            "HOTTEST",
+            "COUNTRY",
+            "OWNER",
+            "ATTACHMENTS",
+            "FUNCTIONS",
+            "REASON",
+        ]
     rows = []
     hosts = []
     for site in sites:
@@ -165,6 +176,11 @@ def site_rows(sites: Sequence[Mapping[str, Any]], *, wide: bool) -> str:
         ]
         if wide:
             attachments = summary.get("attachments") or spec.get("attachments")
+            hottest = summary.get("hottest_host_permille") if summary.get("told") else None
+            row += [
+                slots(summary.get("free_cpu_slots")),
+                None if hottest is None else f"{hottest / 10:g}%",
+            ]
             row += [spec.get("country"), spec.get("owner"), attachments]
             row.append(summary.get("function_types"))
         rows.append([*row, site["reason"]])
@@ -173,7 +189,32 @@ def site_rows(sites: Sequence[Mapping[str, Any]], *, wide: bool) -> str:
     if hosts:
         names = ("HOST", "STATE", "HEARD", "CPU", "MEMORY", "DATA PLANE", "FENCE", "ATTACHMENTS")
         text += "\n\n" + table(names, hosts)
+    raised = [
+        [site["site"], one["severity"], moment(one["since"]), alarm(one)]
+        for site in sites
+        for one in (site.get("summary") or {}).get("alarms", ())
+    ]
+    if raised:
+        text += "\n\n" + table(("SITE", "SEVERITY", "SINCE", "ALARM"), raised)
     return text
+
+
+def slots(bins: Sequence[int] | None) -> str:
+    """How many hosts have at least how many milli-cores free, the largest first."""
+    least = floors(rules_of(SITE_SUMMARY)[FREE_SLOTS].rule)
+    pairs = [(low, count) for low, count in zip(least, bins or (), strict=False) if count]
+    return ", ".join(f"{count} of {low}m" for low, count in reversed(pairs))
+
+
+def alarm(one: Mapping[str, Any]) -> str:
+    """In the contract's words; one of a newer release by its name."""
+    try:
+        read = Alarm.model_validate(one)
+    except ValueError:
+        return "an alarm that cannot be read"
+    kind = kind_of(read.name)
+    place = read.name.removesuffix(kind).rstrip(".") if kind else ""
+    return f"site {place} of it: {sentence(read)}" if place else sentence(read)
 
 
 def _pair(summary: Mapping[str, Any], name: str, unit: str) -> str:

@@ -15,8 +15,8 @@ import click
 from isthmus.cli import show
 from isthmus.cli.failures import Missing
 from isthmus.cli.session import Session, on_api
-from isthmus.contract.figures import Told
-from isthmus.contract.summaries import SUMMARIES, Summarized
+from isthmus.contract.figures import Kind, Told
+from isthmus.contract.summaries import LATER, SUMMARIES, Summarized
 from isthmus.identity.text import visible
 
 WHY = {
@@ -101,6 +101,12 @@ def _told(one: Summarized, value: Any, raw: Any, now_s: float) -> dict[str, Any]
     try:
         told = Told.model_validate(raw)
     except ValueError:
+        if one.field in LATER and not value:
+            return {
+                **stated,
+                "state": "unknown",
+                "reason": "its site does not tell it (an older release)",
+            }
         return {**stated, "state": "exact", "reason": "its site tells no bounds (an older release)"}
     return {
         **stated,
@@ -120,14 +126,24 @@ def _line(one: Mapping[str, Any]) -> str:
     if one["state"] == "unknown":
         return f"{head}: unknown: {one['reason']}"
     unit = f" {one['unit']}" if one["unit"] else ""
+    value = _value(one)
     inputs = ", ".join(one["inputs"]) or "the operator"
     share = f"{one['dead_band_share']:.0%}" if one["dead_band_share"] else f"{one['dead_band']:g}"
     rule = f"{one['rule']} of {one['member']} (from {inputs}); dead band {share}"
     if one["state"] == "exact":
-        return f"{head} = {one['value']}{unit}: {rule}; {one['reason']}"
+        return f"{head} = {value}{unit}: {rule}; {one['reason']}"
     stale = ", STALE" if one["state"] == "stale" else ""
     return (
-        f"{head} = {one['value']}{unit} +- {one['bound']:g}: {rule} (now {one['band']:g}), "
+        f"{head} = {value}{unit} +- {one['bound']:g}: {rule} (now {one['band']:g}), "
         f"at least every {one['max_age_s']:g} s; of {one['members']} members; "
         f"sent {one['age_s']:.0f} s ago because {one['reason']}{stale}"
     )
+
+
+def _value(one: Mapping[str, Any]) -> str:
+    """A number, the bins that somebody is in, or the worst few."""
+    if one["rule"] == Kind.HISTOGRAM:
+        return show.slots(one["value"]) or "none"
+    if one["rule"] == Kind.TOP_K:
+        return "; ".join(show.alarm(one) for one in one["value"]) or "none"
+    return str(one["value"])

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from isthmus.contract.alarms import Alarm
 from isthmus.contract.chain import FunctionSpec, Name, Resources
 from isthmus.contract.envelope import Body
 from isthmus.contract.figures import Told
@@ -179,6 +180,9 @@ class SiteSummary(Body):
     memory_mib_total: int
     memory_mib_free: int
     largest_free_cpu_milli: int = 0
+    free_cpu_slots: tuple[int, ...] = ()
+    """Hosts by how much of their cores is free, bin by bin of the contract's histogram; empty from an older release."""
+    hottest_host_permille: int = 0
     hosts_up: int
     chains: int
     chains_held: int = 0
@@ -186,6 +190,8 @@ class SiteSummary(Body):
     function_types: tuple[str, ...] = ()
     price_milli: int = 1000
     fence: Literal["kernel", "none"] = "none"
+    alarms: tuple[Alarm, ...] = ()
+    """The worst, worst first; never a name of a host, a tenant or a chain."""
     told: dict[str, Told] = Field(default_factory=dict)
     sites: int = 0
     """Of a tier that stands for its sites: how many are in these totals; a site itself says 0."""

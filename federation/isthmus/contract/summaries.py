@@ -13,7 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from isthmus.contract.families_global import G_REMOTE, G_SITE_SUMMARY
-from isthmus.contract.families_site import EXPLAIN, INVENTORY, PLANS, SITE_SUMMARY, SPECS
+from isthmus.contract.families_site import (
+    EXPLAIN,
+    INVENTORY,
+    PLANS,
+    SITE_SUMMARY,
+    SPECS,
+    STATUS,
+)
 from isthmus.contract.family import Family
 from isthmus.contract.figures import Kind, SummaryRule
 
@@ -30,6 +37,9 @@ class Summarized:
     unit: str = ""
 
 
+FREE_SLOTS, HOTTEST, ALARMS = "free_cpu_slots", "hottest_host_permille", "alarms"
+LATER = frozenset({FREE_SLOTS, HOTTEST, ALARMS})
+"""Fields that a release before this one does not tell; a reader of ``totals`` does not miss them."""
 _EXACT = SummaryRule(kind=Kind.SUM)
 _HEADROOM = SummaryRule(kind=Kind.SUM, dead_band_share=0.02)
 
@@ -61,6 +71,33 @@ SUMMARIES: tuple[Summarized, ...] = (
         "what local chains leave of a host's cores; a told slot always fits on a real host",
         SummaryRule(kind=Kind.FREE_SLOT, unit=(1.0,), dead_band_share=0.02),
         "milli-cores",
+    ),
+    Summarized(
+        SITE_SUMMARY,
+        FREE_SLOTS,
+        (INVENTORY, PLANS, SPECS),
+        "what local chains leave of a host's cores: hosts by size of their free slot",
+        SummaryRule(
+            kind=Kind.HISTOGRAM,
+            edges=(249, 499, 999, 1999, 3999, 7999, 15999),
+            dead_band_share=0.05,
+        ),
+        "hosts by milli-cores",
+    ),
+    Summarized(
+        SITE_SUMMARY,
+        HOTTEST,
+        (INVENTORY, PLANS, SPECS),
+        "what chains hold of a host's cores, whoever asked for them",
+        SummaryRule(kind=Kind.MAX, dead_band=20),
+        "permille",
+    ),
+    Summarized(
+        SITE_SUMMARY,
+        ALARMS,
+        (INVENTORY, STATUS, SPECS, EXPLAIN),
+        "an alarm: 1000 for a warning, 3000 for an error, and how many in a thousand it is about",
+        SummaryRule(kind=Kind.TOP_K, k=5, dead_band=10),
     ),
     Summarized(SITE_SUMMARY, "hosts_up", (INVENTORY,), "a host that carries packets", _EXACT),
     Summarized(
@@ -94,6 +131,11 @@ TIER_SUMMARIES: tuple[Summarized, ...] = tuple(
 )
 """Of a tier that stands for its sites: the same rules over what they told. Bounds add up, each level adds its own band;
 the price is the mean of the sites' prices by their cores."""
+
+
+def floors(rule: SummaryRule) -> tuple[int, ...]:
+    """The least that is in each bin of a histogram of whole numbers."""
+    return (0, *(int(edge) + 1 for edge in rule.edges))
 
 
 def rules_of(family: Family) -> dict[str, Summarized]:

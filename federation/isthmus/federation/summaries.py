@@ -17,7 +17,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from isthmus.contract.figures import Kind, SummaryRule, Told, Why
 
@@ -32,6 +32,7 @@ __all__ = [
     "figure_of",
     "histogram_of",
     "number",
+    "plain",
     "sentence",
     "slots",
     "tell",
@@ -182,6 +183,17 @@ def sentence(rule: SummaryRule, told: Told) -> str:
         f"(dead band {rule.dead_band:g} or {rule.dead_band_share:.0%}, at least every "
         f"{rule.max_age_s:g} s)"
     )
+
+
+def plain(told: Mapping[str, Told]) -> dict[str, Any]:
+    """The fields themselves, for readers that know of no bound; places of a top-k are told by what they name."""
+    found: dict[str, Any] = {}
+    for field, one in told.items():
+        if one.kind is Kind.HISTOGRAM:
+            found[field] = tuple(round(value) for value in one.values)
+        elif one.kind is not Kind.TOP_K:
+            found[field] = round(one.values[0])
+    return found
 
 
 def slots(rule: SummaryRule, free: Sequence[float]) -> float:

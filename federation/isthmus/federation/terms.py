@@ -14,12 +14,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from isthmus.contract.alarms import KINDS, UNTOLD, Alarm, kind_of
 from isthmus.contract.errors import ContractError
 from isthmus.contract.family import Family, Tier
 from isthmus.contract.figures import Kind, Told
 from isthmus.contract.registry import loose
 from isthmus.contract.scopes import crossing
-from isthmus.contract.summaries import rules_of
+from isthmus.contract.summaries import LATER, rules_of
 from isthmus.federation.agreement import Aggregation, Agreement, Clause, Flow, moment
 from isthmus.federation.filters import KeyCheck, ScopeFilter
 from isthmus.federation.pacing import Pacer
@@ -157,15 +158,39 @@ def _no_total(clause: Clause, key: str, body: Any) -> str | None:
 def _not_agreed(
     clause: Clause, name: str, told: Told | None, body: Mapping[str, Any]
 ) -> str | None:
-    if told is None or told.model_extra or told.names:
+    if told is None and name in LATER and not body.get(name):
+        return None  # an older release: it says nothing of it
+    if told is None or told.model_extra or (told.names and told.kind is not Kind.TOP_K):
         return f"body.told.{name} is missing or says more than a total with its bound"
     if clause.rules and told.kind not in clause.rules:
         wanted = ", ".join(clause.rules)
         return f"body.{name} is a {told.kind.value}; the agreement says {wanted}"
+    if told.kind is Kind.TOP_K:
+        return _no_alarms(clause, name, told, body.get(name))
     several = told.kind is not Kind.LAST and told.members > 0
     if several and told.members < clause.min_members:
         return f"body.{name} is of {told.members}; the agreement says at least {clause.min_members}"
     if len(told.values) == 1 and round(told.values[0]) != body.get(name):
+        return f"body.{name} is not what body.told.{name} says"
+    if told.kind is Kind.HISTOGRAM and [round(one) for one in told.values] != body.get(name):
+        return f"body.{name} is not what body.told.{name} says"
+    return None
+
+
+def _no_alarms(clause: Clause, name: str, told: Told, raw: Any) -> str | None:
+    """Only kinds of the contract, with nothing beside them: a name that anybody made up could tell anything."""
+    try:
+        alarms = [Alarm.model_validate(one) for one in raw or ()]
+    except (TypeError, ValidationError):
+        return f"body.{name} are no alarms"
+    for one in alarms:
+        kind = kind_of(one.name)
+        if kind is None or one.model_extra or one.severity != KINDS[kind][0]:
+            return f"body.{name} has {visible(one.name, 40)!r}, which is no alarm of the contract"
+        if 0 < one.of < clause.min_members and kind != UNTOLD:
+            wanted = clause.min_members
+            return f"body.{name} has one of {one.of}; the agreement says at least {wanted}"
+    if told.names != tuple(one.name for one in alarms):
         return f"body.{name} is not what body.told.{name} says"
     return None
 

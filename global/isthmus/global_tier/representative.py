@@ -7,7 +7,7 @@ the tier's, and every reason is made here from what is known of the peer's own s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from isthmus.contract import ContractError, Envelope, unseal
@@ -25,14 +25,13 @@ from isthmus.contract.families import (
     G_STATUS,
     G_WIRES,
 )
-from isthmus.contract.figures import Told
 from isthmus.contract.instance import SiteSummary
 from isthmus.contract.peering import Delegation
 from isthmus.contract.quarantine import QUARANTINE, quarantined
 from isthmus.contract.scopes import site_wire_prefix
 from isthmus.failpoint import afailpoint
 from isthmus.global_tier.carrying import Policy, intent_prefix, wished
-from isthmus.global_tier.totals import TierFacts, summary, used_by_own
+from isthmus.global_tier.totals import TierFacts, functions_of_own, summary, used_by_own
 from isthmus.global_tier.views import site_views
 from isthmus.microcontroller import Context, Traits
 
@@ -101,26 +100,28 @@ class Representative:
             known.envelope.body.decision == "held"
             for known in context.state.items(G_EXPLAIN, component="intake")
         )
+        placements = [known.envelope.body for known in context.state.items(G_PLACEMENTS)]
         facts = TierFacts(
             site_views(context),
-            used_by_own(known.envelope.body for known in context.state.items(G_PLACEMENTS)),
+            used_by_own(placements),
             held,
+            functions_of_own(placements),
         )
         body = summary(facts, await self._before(context), context.now())
         await self._put(G_SITE_SUMMARY.key(), body, context)
         await afailpoint("representative.site_written")
 
     @staticmethod
-    async def _before(context: Context) -> Mapping[str, Told]:
+    async def _before(context: Context) -> SiteSummary | None:
         """What was told last, by whichever life: the store remembers it."""
         writer = context.writer
         entry = await writer.store.get(G_SITE_SUMMARY.key(), timeout_s=writer.timeout_s)
         if entry is None:
-            return {}
+            return None
         try:
-            return unseal(entry.value, SiteSummary).body.told
+            return unseal(entry.value, SiteSummary).body
         except ContractError:
-            return {}
+            return None
 
     async def _put(self, key: str, body: SiteSummary | ChainStatus, context: Context) -> None:
         period_s = self.period_s

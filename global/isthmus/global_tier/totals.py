@@ -9,15 +9,25 @@ to be believed is left out and counted (G12). Only sites *below* count: what a t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from isthmus.contract.alarms import (
+    DELETIONS_HELD,
+    SITES_SILENT,
+    UNTOLD,
+    WORST,
+    Alarm,
+    alarm,
+    badness,
+    listed,
+    raised,
+)
 from isthmus.contract.families import G_SITE_SUMMARY
-from isthmus.contract.figures import Told
 from isthmus.contract.instance import SiteSummary
-from isthmus.contract.summaries import rules_of
+from isthmus.contract.summaries import ALARMS, FREE_SLOTS, HOTTEST, rules_of
 from isthmus.contract.world import Placement
-from isthmus.federation.summaries import Figure, figure_of, number, tell
+from isthmus.federation.summaries import Figure, figure_of, number, plain, tell
 from isthmus.global_tier.orders import LOCAL, SiteView
 
 RULES = rules_of(G_SITE_SUMMARY)
@@ -36,6 +46,8 @@ class TierFacts:
     views: Sequence[SiteView]
     used: Used
     held: int = 0
+    functions: Mapping[str, int] = field(default_factory=dict)
+    """How many functions of our own chains are at each site: so many hosts may be in another bin than told."""
 
 
 def used_by_own(placements: Iterable[Placement]) -> dict[str, tuple[int, int]]:
@@ -54,18 +66,38 @@ def used_by_own(placements: Iterable[Placement]) -> dict[str, tuple[int, int]]:
     return used
 
 
-def summary(facts: TierFacts, before: Mapping[str, Told], now_s: float) -> SiteSummary:
+def functions_of_own(placements: Iterable[Placement]) -> dict[str, int]:
+    """Functions per site of chains that nobody above asked for."""
+    return Counter(
+        placed.site
+        for placement in placements
+        if placement.source == LOCAL
+        for placed in placement.functions
+    )
+
+
+def summary(facts: TierFacts, before: SiteSummary | None, now_s: float) -> SiteSummary:
     """What the tier tells now; ``before`` is what it told last, kept while it holds."""
     below = [view for view in facts.views if view.spec.relation == "below"]
     believed = {view.spec.site: view.summary for view in below if view.summary is not None}
+    alarms = _alarms(below, facts.held)
+    old = before.told if before is not None else {}
     told = {
-        field: tell(summarized.rule, before.get(field), _members(field, believed, facts), now_s)
-        for field, summarized in RULES.items()
+        name: tell(summarized.rule, old.get(name), _members(name, believed, facts, alarms), now_s)
+        for name, summarized in RULES.items()
     }
+    worst = listed(
+        told[ALARMS],
+        {name: one for name, (one, _) in alarms.items()},
+        before.alarms if before is not None else (),
+        told[ALARMS] is not old.get(ALARMS),
+        now_s,
+    )
     seen = Counter(name for one in believed.values() for name in set(one.attachments))
     fences = {one.fence for one in believed.values()}
     return SiteSummary(
-        **{field: round(one.values[0]) for field, one in told.items()},
+        **plain(told),
+        alarms=worst,
         attachments=tuple(sorted(name for name, sites in seen.items() if sites == 1)),
         function_types=tuple(sorted({t for one in believed.values() for t in one.function_types})),
         fence="kernel" if fences == {"kernel"} else "none",
@@ -76,23 +108,74 @@ def summary(facts: TierFacts, before: Mapping[str, Told], now_s: float) -> SiteS
 
 
 def _members(
-    field: str, believed: Mapping[str, SiteSummary], facts: TierFacts
+    name: str,
+    believed: Mapping[str, SiteSummary],
+    facts: TierFacts,
+    alarms: Mapping[str, tuple[Alarm, float]],
 ) -> dict[str, Figure]:
-    if field == PRICE:
+    if name == PRICE:
         return {OWN: _price(believed)}
+    if name == ALARMS:
+        return {inner: number(badness(one), bound) for inner, (one, bound) in alarms.items()}
+    if name == FREE_SLOTS:
+        return {site: slots_of(one, facts.functions.get(site, 0)) for site, one in believed.items()}
+    if name == HOTTEST:
+        return {site: hottest_of(one) for site, one in believed.items()}
     members = {
-        site: _figure(field, one, facts.used.get(site, (0, 0))) for site, one in believed.items()
+        site: _figure(name, one, facts.used.get(site, (0, 0))) for site, one in believed.items()
     }
-    if field == "chains_held":
+    if name == "chains_held":
         members[OWN] = number(facts.held)
     return members
 
 
-def _figure(field: str, told: SiteSummary, used: tuple[int, int]) -> Figure:
+def slots_of(told: SiteSummary, functions: int = 0) -> Figure:
+    """Hosts by free slot. Each function of ours may have moved the one host it is on to another bin; of a site that
+    tells none (an older release) as many hosts as it has are in no bin."""
+    one = told.told.get(FREE_SLOTS)
+    if one is None or len(one.values) != RULES[FREE_SLOTS].rule.width:
+        return Figure((0.0,) * RULES[FREE_SLOTS].rule.width, float(told.hosts_up))
+    hosts = sum(one.values) + one.bound
+    return Figure(one.values, min(one.bound + functions, hosts))
+
+
+def hottest_of(told: SiteSummary) -> Figure:
+    """Of a site that does not tell it (an older release) it may be anything."""
+    one = told.told.get(HOTTEST)
+    return figure_of(one) if one is not None else number(0.0, 1000.0)
+
+
+def alarms_of(label: str, told: SiteSummary) -> Iterator[tuple[str, Alarm, float]]:
+    """A site's alarms under ``label``, each with the bound of its badness."""
+    one = told.told.get(ALARMS)
+    if one is None:
+        name = f"{label}.{UNTOLD}"
+        yield name, alarm(UNTOLD, 1, 1).model_copy(update={"name": name}), WORST
+        return
+    for inner in told.alarms:
+        name = f"{label}.{inner.name}"
+        yield name, inner.model_copy(update={"name": name}), one.bound
+
+
+def _alarms(below: Sequence[SiteView], held: int) -> dict[str, tuple[Alarm, float]]:
+    """Those of the sites, with a number for the site: names of sites do not cross. And the tier's own."""
+    found: dict[str, tuple[Alarm, float]] = {}
+    silent = 0
+    for place, view in enumerate(sorted(below, key=lambda one: one.spec.site), 1):
+        if view.summary is None:
+            silent += 1
+            continue
+        for name, one, bound in alarms_of(str(place), view.summary):
+            found[name] = (one, bound)
+    own = raised({SITES_SILENT: (silent, len(below)), DELETIONS_HELD: (held, held)})
+    return found | {name: (one, 0.0) for name, one in own.items()}
+
+
+def _figure(name: str, told: SiteSummary, used: tuple[int, int]) -> Figure:
     """What the site told, less what our own chains hold there. A slot of which nobody knows the host they are on is
     reckoned to have lost all of it: a told slot always fits."""
-    figure = figure_of(told.told[field]) if field in told.told else number(getattr(told, field))
-    less = used[0] if field in _CPU else used[1] if field in _MEMORY else 0
+    figure = figure_of(told.told[name]) if name in told.told else number(getattr(told, name))
+    less = used[0] if name in _CPU else used[1] if name in _MEMORY else 0
     return number(max(0.0, figure.value - less), figure.bound)
 
 

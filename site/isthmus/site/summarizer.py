@@ -7,10 +7,20 @@ without the names of hosts and instances. Nothing else is ever below the exporte
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from isthmus.contract import ContractError, unseal
+from isthmus.contract.alarms import (
+    CHAINS_DEGRADED,
+    CHAINS_REFUSED,
+    CHAINS_UNKNOWN,
+    DELETIONS_HELD,
+    HOSTS_DOWN,
+    Alarm,
+    raised,
+)
 from isthmus.contract.chain import ChainStatus, Phase, WirePeer
 from isthmus.contract.families import (
     CATALOG,
@@ -25,12 +35,11 @@ from isthmus.contract.families import (
     STATUS,
     WIRE_HEARD,
 )
-from isthmus.contract.figures import Told
 from isthmus.contract.instance import HostInventory, SiteSummary
 from isthmus.failpoint import afailpoint
 from isthmus.microcontroller import Context, Traits
 from isthmus.site.chains import chain_item, parse_item
-from isthmus.site.figures import SiteFacts, members, tell_all, values
+from isthmus.site.figures import SiteFacts, body
 
 SITE = "*site"
 WIRES = "*wires"
@@ -74,7 +83,7 @@ class Summarizer:
         if item == SITE:
             await context.writer.put(
                 SITE_SUMMARY.key(),
-                self._summary(context, await self._told(context)),
+                self._summary(context, await self._before(context)),
                 ttl_s=3 * self.period_s,
                 refresh_s=self.period_s * 0.9,
             )
@@ -88,18 +97,18 @@ class Summarizer:
         return self.period_s
 
     @staticmethod
-    async def _told(context: Context) -> Mapping[str, Told]:
+    async def _before(context: Context) -> SiteSummary | None:
         """What was told last, by whichever life: the store remembers it, not this process."""
         writer = context.writer
         entry = await writer.store.get(SITE_SUMMARY.key(), timeout_s=writer.timeout_s)
         if entry is None:
-            return {}
+            return None
         try:
-            return unseal(entry.value, SiteSummary).body.told
+            return unseal(entry.value, SiteSummary).body
         except ContractError:
-            return {}  # a foreign mistake: everything is told anew
+            return None  # a foreign mistake: everything is told anew
 
-    def _summary(self, context: Context, before: Mapping[str, Told]) -> SiteSummary:
+    def _summary(self, context: Context, before: SiteSummary | None) -> SiteSummary:
         """The rules of the contract decide what is told anew; the rest stays as it was told."""
         now = context.now()
         hosts = [
@@ -107,24 +116,29 @@ class Summarizer:
             for known in context.state.items(INVENTORY)
             if not known.envelope.expired(now) and known.envelope.body.dataplane != "none"
         ]
+        used, load = self._used(context)
+        chains = [known.key for known in context.state.items(SPECS)]
+        held = [
+            known.key
+            for known in context.state.items(EXPLAIN, component="intake")
+            if known.envelope.body.decision == "held"
+        ]
         facts = SiteFacts(
             hosts=hosts,
-            used=self._used(context),
-            chains=[known.key for known in context.state.items(SPECS)],
-            held=[
-                known.key
-                for known in context.state.items(EXPLAIN, component="intake")
-                if known.envelope.body.decision == "held"
-            ],
+            used=used,
+            chains=chains,
+            held=held,
             price_milli=self.price_milli,
+            load=load,
+            alarms=self._alarms(context, len(hosts), len(chains), len(held)),
         )
-        told = tell_all(before, members(facts), now)
+        fields, told = body(facts, before, now)
         types = sorted(
             f"{known.variables['type']}/{known.variables['version']}"
             for known in context.state.items(CATALOG)
         )
         return SiteSummary(
-            **values(told),
+            **fields,
             attachments=tuple(sorted({name for host in hosts for name in host.attachments})),
             function_types=tuple(types),
             fence=_fence(hosts),
@@ -132,20 +146,44 @@ class Summarizer:
         )
 
     @staticmethod
-    def _used(context: Context) -> dict[str, tuple[int, int]]:
-        """CPU and memory per host that *local* chains hold: what a peer's own chains hold here it knows by itself."""
+    def _alarms(context: Context, up: int, chains: int, held: int) -> Mapping[str, Alarm]:
+        """What an operator above should look at here: counts by kind, without a name."""
+        now = context.now()
+        phases = Counter(
+            Phase.UNKNOWN if known.envelope.expired(now) else known.envelope.body.phase
+            for known in context.state.items(STATUS)
+        )
+        hosts = sum(1 for _ in context.state.items(INVENTORY))
+        return raised(
+            {
+                HOSTS_DOWN: (hosts - up, hosts),
+                CHAINS_DEGRADED: (phases[Phase.DEGRADED], phases.total()),
+                CHAINS_UNKNOWN: (phases[Phase.UNKNOWN], phases.total()),
+                CHAINS_REFUSED: (phases[Phase.REFUSED], phases.total()),
+                DELETIONS_HELD: (held, max(held, chains)),
+            }
+        )
+
+    @staticmethod
+    def _used(context: Context) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+        """CPU and memory per host that *local* chains hold: what a peer's own chains hold here it knows by itself.
+        And CPU per host that chains hold, whoever asked for them."""
         used: dict[str, tuple[int, int]] = {}
+        load: dict[str, int] = {}
         for known in context.state.items(PLANS):
             record = context.state.get(SPECS, **known.variables)
-            if record is None or record.source != LOCAL:
+            if record is None:
                 continue
             needs = {function.name: function.resources for function in record.segment.functions}
             for planned in known.envelope.body.functions:
                 resources = needs.get(planned.function)
-                if resources is not None:
+                if resources is None:
+                    continue
+                load[planned.host] = load.get(planned.host, 0) + resources.cpu_milli
+                if record.source == LOCAL:
                     cpu, memory = used.get(planned.host, (0, 0))
                     used[planned.host] = (cpu + resources.cpu_milli, memory + resources.memory_mib)
-        return used
+        return used, load
 
     async def _chain(self, item: str, context: Context) -> None:
         tenant, chain = parse_item(item)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.contract.figures import Told
+from isthmus.contract.alarms import CHAINS_DEGRADED, HOSTS_DOWN, raised
 from isthmus.contract.instance import HostInventory, SiteSummary
 from isthmus.contract.world import SiteSpec
 from isthmus.global_tier.orders import SiteView
 from isthmus.global_tier.totals import TierFacts, summary
-from isthmus.site.figures import SiteFacts, members, tell_all, values
+from isthmus.site.figures import SiteFacts, body
 
 SITES = ("milan", "paris", "lyon")
 HOSTS = ("h1", "h2")
@@ -27,15 +29,25 @@ class Level:
     def __init__(self) -> None:
         self.used = {site: dict.fromkeys(HOSTS, 0) for site in SITES}
         self.sites: dict[str, SiteSummary] = {}
-        self.region: dict[str, Told] = {}
-        self.top: dict[str, Told] = {}
+        self.region: SiteSummary | None = None
+        self.top: SiteSummary | None = None
 
     def site_tells(self, site: str, now_s: float) -> None:
         hosts = [HostInventory(host=host, cpu_milli=CPU, memory_mib=CPU) for host in HOSTS]
         used = {host: (load, load) for host, load in self.used[site].items()}
-        before = self.sites[site].told if site in self.sites else {}
-        told = tell_all(before, members(SiteFacts(hosts, used, (), (), 1000)), now_s)
-        self.sites[site] = SiteSummary(**values(told), told=told)
+        facts = SiteFacts(
+            hosts, used, (), (), 1000, dict(self.used[site]), raised(self.alarms(site))
+        )
+        fields, told = body(facts, self.sites.get(site), now_s)
+        self.sites[site] = SiteSummary(**fields, told=told)
+
+    def alarms(self, site: str) -> dict[str, tuple[int, int]]:
+        """A full host counts as one that is down, any load above half as a degraded chain."""
+        loads = self.used[site].values()
+        return {
+            HOSTS_DOWN: (sum(load == CPU for load in loads), len(HOSTS)),
+            CHAINS_DEGRADED: (sum(max(0, load - CPU // 2) for load in loads), CPU * len(HOSTS)),
+        }
 
     def region_tells(self, now_s: float) -> SiteSummary:
         return self._up("region", self.sites, now_s)
@@ -46,7 +58,7 @@ class Level:
     def _up(self, level: str, below: dict[str, SiteSummary], now_s: float) -> SiteSummary:
         views = [SiteView(SiteSpec(site=name), told) for name, told in below.items()]
         body = summary(TierFacts(views, {}), getattr(self, level), now_s)
-        setattr(self, level, dict(body.told))
+        setattr(self, level, body)
         return body
 
     def truth(self, field: str) -> float:
@@ -55,6 +67,25 @@ class Level:
         if field == "cpu_milli_total":
             return CPU * len(SITES) * len(HOSTS)
         return sum(CPU - load for site in self.used.values() for load in site.values())
+
+    def bins(self) -> list[int]:
+        """Hosts by what is free, counted by hand."""
+        free = [CPU - load for site in self.used.values() for load in site.values()]
+        ends = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 10**9)
+        return [sum(low <= one < high for one in free) for low, high in itertools.pairwise(ends)]
+
+    def hottest(self) -> float:
+        return max(1000 * load / CPU for site in self.used.values() for load in site.values())
+
+    def worst(self) -> list[float]:
+        """How bad the five worst alarms of all sites are."""
+        found = [
+            3000 + 1000 * count / of
+            for site in SITES
+            for count, of in self.alarms(site).values()
+            if count
+        ]
+        return (sorted(found, reverse=True) + [0.0] * 5)[:5]
 
     def largest(self) -> float:
         return max(CPU - load for site in self.used.values() for load in site.values())
@@ -78,6 +109,16 @@ def test_the_truth_is_within_the_bound_after_two_levels(
         for field in FIELDS:
             for told in (region.told[field], top.told[field]):
                 assert abs(told.values[0] - world.truth(field)) <= told.bound + 1e-6, field
+        for level in (region, top):
+            slots, hottest, alarms = (
+                level.told[name] for name in ("free_cpu_slots", "hottest_host_permille", "alarms")
+            )
+            apart = [abs(a - b) for a, b in zip(slots.values, world.bins(), strict=True)]
+            assert max(apart) <= slots.bound + 1e-6
+            assert abs(hottest.values[0] - world.hottest()) <= hottest.bound + 1e-6
+            for said, true in zip(alarms.values, world.worst(), strict=True):
+                assert abs(said - true) <= alarms.bound + 1e-6
+            assert tuple(one.name for one in level.alarms) == alarms.names
         for told in (region.told["largest_free_cpu_milli"], top.told["largest_free_cpu_milli"]):
             assert told.values[0] <= world.largest(), "a told slot always fits on a real host"
 
@@ -94,7 +135,7 @@ def test_a_silent_level_is_left_out_and_never_guessed(
         world.site_tells(site, float(number))
     region = summary(
         TierFacts([SiteView(SiteSpec(site=site), world.sites.get(site)) for site in SITES], {}),
-        {},
+        None,
         0.0,
     )
     assert region.sites + region.sites_unknown == len(SITES)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isthmus.contract.alarms import DELETIONS_HELD, HOSTS_DOWN, raised
 from isthmus.contract.envelope import Body, Stamp, seal, unseal
 from isthmus.contract.figures import Kind, Told
 from isthmus.contract.instance import HostInventory, SiteSummary
 from isthmus.contract.summaries import SUMMARIES
-from isthmus.site.figures import RULES, SiteFacts, members, tell_all, values
+from isthmus.federation.summaries import plain
+from isthmus.site.figures import RULES, SiteFacts, members, tell_all
 
 SLACK = 1e-6
 HOSTS = ("h1", "h2", "h3")
@@ -58,9 +61,16 @@ class Site:
             sorted(self.chains),
             sorted(self.held),
             self.price,
+            {host: cpu for host, (cpu, _) in self.used.items()},
+            raised(
+                {
+                    DELETIONS_HELD: (len(self.held), 3),
+                    HOSTS_DOWN: (len(HOSTS) - len(self.hosts), len(HOSTS)),
+                }
+            ),
         )
 
-    def truth(self) -> dict[str, float]:
+    def truth(self) -> dict[str, tuple[float, ...]]:
         """By arithmetic of its own: not the code under test."""
         free = [
             max(0, one.cpu_milli - self.used.get(name, (0, 0))[0])
@@ -70,7 +80,12 @@ class Site:
             max(0, one.memory_mib - self.used.get(name, (0, 0))[1])
             for name, one in self.hosts.items()
         ]
-        return {
+        hot = [
+            1000 * self.used.get(name, (0, 0))[0] / one.cpu_milli
+            for name, one in self.hosts.items()
+            if one.cpu_milli
+        ]
+        numbers = {
             "cpu_milli_total": sum(one.cpu_milli for one in self.hosts.values()),
             "memory_mib_total": sum(one.memory_mib for one in self.hosts.values()),
             "cpu_milli_free": sum(free),
@@ -80,6 +95,16 @@ class Site:
             "chains": len(self.chains),
             "chains_held": len(self.held),
             "price_milli": self.price,
+            "hottest_host_permille": max(hot, default=0),
+        }
+        ends = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 10**9)
+        bins = [sum(low <= one < high for one in free) for low, high in itertools.pairwise(ends)]
+        down = len(HOSTS) - len(self.hosts)
+        bad = [3000 + 1000 * down / len(HOSTS)] if down else []
+        bad += [1000 + 1000 * len(self.held) / 3] if self.held else []
+        return {name: (float(one),) for name, one in numbers.items()} | {
+            "free_cpu_slots": tuple(map(float, bins)),
+            "alarms": tuple(bad + [0.0] * (5 - len(bad))),
         }
 
 
@@ -96,11 +121,12 @@ def test_every_field_is_within_its_declared_bound_and_age_at_every_moment(
         truth = site.truth()
         for field, summary in RULES.items():
             one = told[field]
-            assert abs(one.values[0] - truth[field]) <= one.bound + SLACK, field
+            for said, true in zip(one.values, truth[field], strict=True):
+                assert abs(said - true) <= one.bound + SLACK, field
             assert site.now_s - one.as_of < summary.rule.max_age_s
             share = summary.rule.dead_band_share
-            assert one.bound <= max(summary.rule.dead_band, share * one.values[0]) + SLACK, field
-        assert told["largest_free_cpu_milli"].values[0] <= truth["largest_free_cpu_milli"]
+            assert one.bound <= max(summary.rule.dead_band, share * sum(one.values)) + SLACK, field
+        assert told["largest_free_cpu_milli"].values <= truth["largest_free_cpu_milli"]
 
 
 @given(STEPS)
@@ -113,7 +139,7 @@ def test_a_restarted_summarizer_tells_nothing_twice(
         site.step(*step)
     told = tell_all({}, members(site.facts()), site.now_s)
     stored = seal(
-        SiteSummary(**values(told), told=told), Stamp(origin="t", incarnation="1"), as_of=site.now_s
+        SiteSummary(**plain(told), told=told), Stamp(origin="t", incarnation="1"), as_of=site.now_s
     )
     read = unseal(stored, SiteSummary).body.told
     again = tell_all(read, members(site.facts()), site.now_s + 1)
@@ -128,7 +154,8 @@ def test_the_reason_of_a_telling_is_the_one_that_made_it() -> None:
     assert told["cpu_milli_free"].why == "first"
     site.step("h1", "use", 2000, 1)  # 40 of 4000 milli: inside two in a hundred
     inside = tell_all(told, members(site.facts()), site.now_s)
-    assert {name for name in told if inside[name] is not told[name]} == {"largest_free_cpu_milli"}
+    moved = {name for name in told if inside[name] is not told[name]}
+    assert moved == {"largest_free_cpu_milli", "free_cpu_slots"}
     site.step("h1", "use", 5000, 1)
     beyond = tell_all(inside, members(site.facts()), site.now_s)
     assert (beyond["cpu_milli_free"].why, beyond["cpu_milli_free"].values) == ("change", (3900.0,))
@@ -164,7 +191,7 @@ def test_old_readers_are_unaffected_and_carry_it_along() -> None:
     site = Site()
     site.step("h1", "resize", 4000, 0)
     told = tell_all({}, members(site.facts()), site.now_s)
-    data = seal(SiteSummary(**values(told), told=told), Stamp(origin="t", incarnation="1"), as_of=1)
+    data = seal(SiteSummary(**plain(told), told=told), Stamp(origin="t", incarnation="1"), as_of=1)
     old = unseal(data, OldSummary).body
     assert (old.cpu_milli_free, old.hosts_up) == (4000, 1)
     assert json.loads(old.model_dump_json())["told"]["hosts_up"]["bound"] == 0

@@ -16,9 +16,11 @@ from tests.unit.cli.conftest import Command
 
 from isthmus.cli.client import PAGE
 from isthmus.contract import families
+from isthmus.contract.alarms import raised
 from isthmus.contract.chain import ChainStatus, Explanation, Phase
-from isthmus.contract.instance import HostInventory, OperationalEvent
+from isthmus.contract.instance import HostInventory, OperationalEvent, SiteSummary
 from isthmus.kv.errors import Unavailable
+from isthmus.site.figures import SiteFacts, body
 
 
 def test_get_shows_an_aligned_table(live: LiveApi, isthmus: Command, spec_file: SpecFile) -> None:
@@ -114,6 +116,27 @@ def test_sites_events_and_status(live: LiveApi, isthmus: Command) -> None:
     text = isthmus("status").stdout
     assert "Tier:     site milan\n" in text
     assert "Health:   ok\n" in text
+
+
+def test_sites_show_free_slots_the_hottest_host_and_the_worst_alarms(
+    live: LiveApi, isthmus: Command
+) -> None:
+    """Issue 7 point 3: an operator of many sites sees where to look first, and how large a function still fits."""
+    hosts = [HostInventory(host=f"h{n}", cpu_milli=4000, memory_mib=64) for n in (1, 2, 3)]
+    alarms = raised({"hosts-down": (1, 4), "chains-refused": (2, 9)})
+    facts = SiteFacts(hosts, {"h1": (3400, 0)}, [], [], 900, {"h1": 3600}, alarms)
+    fields, told = body(facts, None, 1_800_000_000.0)
+    live.write(families.SITE_SUMMARY, SiteSummary(**fields, told=told), ttl_s=15.0)
+    text = isthmus("sites", "-o", "wide").stdout
+    assert "2 of 4000m, 1 of 500m" in text
+    assert "90%" in text
+    raised_rows = [line.split("  ", 3)[1:] for line in text.splitlines()[-2:]]
+    assert [row[0].strip() for row in raised_rows] == ["error", "warning"]
+    assert text.splitlines()[-2].endswith("2027-01-15T08:00:00Z  1 of 4 hosts carry no packets")
+    assert text.splitlines()[-1].endswith("2 of 9 chains are refused")
+    narrow = isthmus("sites").stdout
+    assert "carry no packets" in narrow
+    assert "HOTTEST" not in narrow
 
 
 def test_foreign_text_cannot_touch_the_terminal(

@@ -9,10 +9,12 @@ import pytest
 from tests.live_api import LiveApi
 from tests.unit.cli.conftest import Command
 
+from isthmus.contract.alarms import raised
 from isthmus.contract.families import SITE_SUMMARY
 from isthmus.contract.instance import HostInventory, SiteSummary
 from isthmus.contract.summaries import SUMMARIES
-from isthmus.site.figures import SiteFacts, members, tell_all, values
+from isthmus.federation.summaries import plain
+from isthmus.site.figures import SiteFacts, body, members, tell_all
 
 
 def store(live: LiveApi, *, age_s: float = 0.0, told: bool = True) -> None:
@@ -23,7 +25,7 @@ def store(live: LiveApi, *, age_s: float = 0.0, told: bool = True) -> None:
     before = tell_all({}, members(facts), now_s - age_s)
     moved = SiteFacts(hosts, {"h1": (900, 100)}, ["c1"], [], 900)
     fresh = tell_all(before, members(moved), now_s - age_s + 1)
-    body = SiteSummary(**values(fresh), told=fresh if told else {})
+    body = SiteSummary(**plain(fresh), told=fresh if told else {})
     live.write(SITE_SUMMARY, body, ttl_s=15.0)
 
 
@@ -62,6 +64,29 @@ def test_what_is_stale_old_or_unknown_says_so(live: LiveApi, isthmus: Command) -
     assert "an older release" in isthmus("federation", "explain-summary", "hosts_up").stdout
     store(live, age_s=200)
     assert "STALE" in isthmus("federation", "explain-summary", "hosts_up").stdout
+
+
+def test_bins_places_and_the_largest_are_told_in_words(live: LiveApi, isthmus: Command) -> None:
+    """A row of numbers says nothing: how much is free where, what is wrong, and what is not told."""
+    hosts = [HostInventory(host=f"h{n}", cpu_milli=2000, memory_mib=64) for n in (1, 2)]
+    facts = SiteFacts(hosts, {}, [], [], 900, {"h1": 500}, raised({"hosts-down": (1, 3)}))
+    fields, told = body(facts, None, time.time())
+    live.write(SITE_SUMMARY, SiteSummary(**fields, told=told), ttl_s=15.0)
+
+    def told_of(field: str) -> str:
+        return isthmus("federation", "explain-summary", field).stdout
+
+    assert "milan free_cpu_slots = 2 of 2000m hosts by milli-cores +- 0.1: histogram of" in told_of(
+        "free_cpu_slots"
+    )
+    assert "milan alarms = 1 of 3 hosts carry no packets +- 10: top-k of" in told_of("alarms")
+    assert "milan hottest_host_permille = 250 permille +- 20: max of" in told_of(
+        "hottest_host_permille"
+    )
+    older = {name: one for name, one in told.items() if name != "alarms"}
+    bare = {**fields, "alarms": ()}
+    live.write(SITE_SUMMARY, SiteSummary(**bare, told=older), ttl_s=15.0)
+    assert "unknown: its site does not tell it (an older release)" in told_of("alarms")
 
 
 @pytest.mark.parametrize(

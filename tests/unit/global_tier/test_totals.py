@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import pytest
 
+from isthmus.contract.alarms import Alarm
 from isthmus.contract.chain import FunctionSpec, Resources, Segment, Terminal
 from isthmus.contract.figures import Kind, Told
 from isthmus.contract.instance import SiteSummary
 from isthmus.contract.world import PlacedFunction, PlacedSegment, Placement, SiteSpec
 from isthmus.global_tier.orders import SiteView
-from isthmus.global_tier.totals import TierFacts, summary, used_by_own
+from isthmus.global_tier.totals import TierFacts, functions_of_own, summary, used_by_own
 
 NOW = 1_000.0
 
@@ -34,7 +35,7 @@ def view(site: str, cpu: int | None, free: int = 0, **more: object) -> SiteView:
 
 
 def summed(*views: SiteView, used: Mapping[str, tuple[int, int]] | None = None) -> SiteSummary:
-    return summary(TierFacts(views, used or {}), {}, NOW)
+    return summary(TierFacts(views, used or {}), None, NOW)
 
 
 def test_totals_are_sums_and_the_slot_is_the_largest_of_any_site() -> None:
@@ -111,9 +112,9 @@ def test_the_tier_has_a_fence_only_where_all_sites_have(
 def test_what_was_told_stays_told_while_it_holds() -> None:
     """Why: a restarted representative must not tell everything anew; the band is there to be quiet in."""
     first = summed(view("a", 1000, 600))
-    again = summary(TierFacts((view("a", 1000, 595),), {}), first.told, NOW + 1)
+    again = summary(TierFacts((view("a", 1000, 595),), {}), first, NOW + 1)
     assert again.cpu_milli_free == 600
-    moved = summary(TierFacts((view("a", 1000, 500),), {}), first.told, NOW + 1)
+    moved = summary(TierFacts((view("a", 1000, 500),), {}), first, NOW + 1)
     assert moved.cpu_milli_free == 500
 
 
@@ -131,4 +132,60 @@ def test_only_our_own_placements_count_as_used() -> None:
             source=source,
         )
 
-    assert used_by_own([placement("local"), placement("peer")]) == {"a": (600, 64)}
+    both = [placement("local"), placement("peer")]
+    assert used_by_own(both) == {"a": (600, 64)}
+    assert functions_of_own(both) == {"a": 1}
+
+
+def with_figures(site: str, **more: object) -> SiteView:
+    """A site of this release: three hosts with 1000, 2000 and 4000 free, and what ``more`` says."""
+    bins = told(0, 1, Kind.HISTOGRAM).model_copy(update={"values": (0, 0, 0, 1, 1, 1, 0, 0)})
+    hottest = told(800, 20, Kind.MAX)
+    alarms = more.pop("alarms", ())
+    top = told(0, 10, Kind.TOP_K).model_copy(update={"values": (0.0,) * 5})
+    figures = {"free_cpu_slots": bins, "hottest_host_permille": hottest, "alarms": top}
+    return view(site, 8000, 7000, hosts_up=3, told=figures, alarms=alarms, **more)
+
+
+def test_bins_add_up_and_our_own_functions_may_be_in_any_of_them() -> None:
+    """Why: nobody above knows on which hosts they run: each may have moved one host, and the bound says so."""
+    views = [with_figures("a"), with_figures("b")]
+    told_up = summary(TierFacts(views, {}), None, NOW)
+    assert told_up.free_cpu_slots == (0, 0, 0, 2, 2, 2, 0, 0)
+    band = told_up.told["free_cpu_slots"].band
+    assert told_up.told["free_cpu_slots"].bound == 2 + band
+    ours = summary(TierFacts(views, {}, 0, {"a": 2, "b": 99}), None, NOW)
+    assert ours.told["free_cpu_slots"].bound == (1 + 2) + (3 + 1) + band
+
+
+def test_the_hottest_is_the_hottest_of_any_site() -> None:
+    """Why: a mean hides the one host that burns."""
+    body = summary(TierFacts([with_figures("a"), with_figures("b")], {}), None, NOW)
+    assert (body.hottest_host_permille, body.told["hottest_host_permille"].bound) == (800, 40)
+
+
+def test_a_site_of_an_older_release_is_told_as_not_knowing() -> None:
+    """Why: n with n-1: what it does not tell must not look like "nothing is wrong there"."""
+    body = summary(TierFacts([with_figures("a"), view("old", 100, 50, hosts_up=7)], {}), None, NOW)
+    assert body.told["free_cpu_slots"].bound >= 1 + 7
+    assert body.told["hottest_host_permille"].bound >= 1000
+    assert [one.name for one in body.alarms] == ["2.alarms-untold"]
+    assert body.told["alarms"].bound >= 3000
+
+
+def test_alarms_rise_without_the_names_of_sites_and_the_worst_come_first() -> None:
+    """Why: borders: names do not cross (docs/hierarchy); the tier's own silence is an alarm, too."""
+    refused = Alarm(name="chains-refused", severity="warning", count=1, of=4, since=NOW)
+    down = Alarm(name="hosts-down", severity="error", count=1, of=4, since=NOW)
+    views = [with_figures("milan", alarms=(down, refused)), with_figures("genoa"), view("x", None)]
+    body = summary(TierFacts(views, {}, held=2), None, NOW)
+    assert [one.name for one in body.alarms] == [
+        "sites-silent",
+        "2.hosts-down",
+        "deletions-held",
+        "2.chains-refused",
+    ]
+    assert body.told["alarms"].bound == 10 + 10, "the site's, and the tier's own band"
+    assert "milan" not in body.model_dump_json()
+    again = summary(TierFacts(views, {}, held=2), body, NOW + 5)
+    assert again == body, "told once while it holds, its beginning kept"
