@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,12 @@ from hypothesis import strategies as st
 from isthmus.cli.specs import parse
 from isthmus.contract.chain import ChainSpec
 
-NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True)
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True).filter(
+    lambda name: not NUMBERS.fullmatch(name)
+)
+NUMBERS = re.compile(r"[0-9]+e-?[0-9]+")
+"""What writers of YAML 1.1 leave without quotes and JSON, like YAML 1.2, calls a number: a text field refuses it, see
+``test_a_number_where_a_name_is_expected``."""
 PLAIN = st.recursive(
     st.none()
     | st.booleans()
@@ -73,6 +80,17 @@ def test_what_a_yaml_writer_quotes_is_read_back(document: dict[str, object]) -> 
     parsed = parse(text.encode(), "x.yaml")
     assert parsed.errors == ()
     assert parsed.specs[0].spec == ChainSpec.model_validate(document)
+
+
+@pytest.mark.parametrize("name", ["0e0", "1e5", "12e-3"])
+def test_a_number_where_a_name_is_expected(name: str) -> None:
+    """Why: these are numbers to JSON and text to old YAML writers; taken silently, 1e5 would come back as 100000.0."""
+    text = f"tenant: t\nchain: c\ningress: {{attachment: {name}}}\negress: {{attachment: b}}\n"
+    (error,) = parse(f"{text}functions: [{{name: f, type: t}}]\n".encode(), "x.yaml").errors
+    assert (error.line, error.field) == (3, "ingress.attachment")
+    assert "quotes" in error.fix
+    quoted = text.replace(name, f'"{name}"')
+    assert parse(f"{quoted}functions: [{{name: f, type: t}}]\n".encode(), "x.yaml").errors == ()
 
 
 @given(st.binary(max_size=300))

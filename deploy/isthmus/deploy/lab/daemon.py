@@ -12,11 +12,22 @@ import sys
 from pathlib import Path
 
 from isthmus.deploy.lab.engine import Lab
+from isthmus.deploy.lab.heard import heard
 from isthmus.deploy.lab.spec import LabSpec
 from isthmus.deploy.supervisor import Supervisor
 
 READY = "ready"
 FAILED = "failed: "
+
+
+async def _up(lab: Lab) -> None:
+    """Up, and heard of; a lab whose tier cannot place is ended again."""
+    await lab.__aenter__()
+    try:
+        await heard(lab)
+    except BaseException:
+        await lab.__aexit__(None, None, None)
+        raise
 
 
 async def serve(base: Path, spec: LabSpec) -> int:
@@ -31,7 +42,7 @@ async def serve(base: Path, spec: LabSpec) -> int:
             progress.write(text + "\n")
 
         lab = Lab(spec, base, tell, Supervisor(state_file=base / "supervisor.json"))
-        coming = asyncio.ensure_future(lab.__aenter__())
+        coming = asyncio.ensure_future(_up(lab))
         stopping = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
