@@ -41,8 +41,9 @@ TOXICS: dict[str, tuple[str, dict[str, int], tuple[Stream, ...]]] = {
     "sliced": ("slicer", {"average_size": 64, "size_variation": 32, "delay": 10}, BOTH),
     "slow-close": ("slow_close", {"delay": 1500}, BOTH),
     "stalls": ("timeout", {"timeout": 1500}, BOTH),
+    "forgotten": ("bandwidth", {"rate": 0}, BOTH),
 }
-CUTS = frozenset({"silent", "silent-up", "silent-down", "lossy", "reset", "stalls"})
+CUTS = frozenset({"silent", "silent-up", "silent-down", "lossy", "reset", "stalls", "forgotten"})
 """Kinds after which a link has something to make up for."""
 
 

@@ -22,13 +22,15 @@ from isthmus.chaos.history.report import json_report, text_report
 from isthmus.chaos.proving.faults import CUTS
 from isthmus.chaos.proving.kills import KILLS, plan
 from isthmus.chaos.proving.runner import running, versions
+from isthmus.chaos.proving.schedule import FORGOTTEN
 
 BASE = Path("/mnt")
 INTERRUPTED = 130
 TROUBLE = 2
 PROMISES = ("G3", "G5", "G6")
 """A run without data for one of these has not tried it. G4 is one of them when a link is cut,
-G14 when a sandbox is lost; G1 and G7 are judged where the schedule gave them data."""
+G12 when a site is silent for longer than it is believed, G14 when a sandbox is lost; G1 and G7 are judged where the
+schedule gave them data."""
 
 
 def boottime_s() -> float:
@@ -48,6 +50,7 @@ async def play(base: Path, history: Path, options: dict[str, Any]) -> None:
     promises = (
         *PROMISES,
         *(("G4",) if kinds & CUTS or KILLS in options["kinds"] else ()),
+        *(("G12",) if FORGOTTEN in kinds else ()),
         *(("G14",) if "lost" in kinds else ()),
     )
     header = Header(

@@ -23,6 +23,7 @@ from typing import Literal
 from isthmus.chaos.demo.facts import Facts
 from isthmus.chaos.demo.stage import TENANT, Late, Probe, Stage, eventually
 from isthmus.chaos.history import Recorder
+from isthmus.chaos.proving.ages import Ages
 from isthmus.chaos.proving.doors import door
 from isthmus.chaos.proving.eyes import Eyes
 from isthmus.chaos.proving.faults import Hands
@@ -50,7 +51,7 @@ def spec() -> LabSpec:
     """Two own sites and a partner, as the two-tier tests have them: letters name circuits."""
 
     def site(name: str, country: str, **more: object) -> LabSite:
-        circuits = tuple(f"{name}-{letter}" for letter in "abcdef")
+        circuits = tuple(f"{name}-{letter}" for letter in "abcdefg")
         return LabSite.model_validate(
             {"site": name, "country": country, "attachments": circuits, **more}
         )
@@ -92,20 +93,24 @@ class Run:
                 await self._packets("baseline", BASELINE_S, address)
             self._hire()
             looking = asyncio.create_task(self.eyes.look())
+            ages = Ages(self.recorder, self.stores[GLOBAL], self.stage.api)
+            aging = asyncio.create_task(ages.live())
             living = [asyncio.create_task(one.live(stop)) for one in self.customers]
             try:
-                await self._guarded(self._faults(seconds, address), looking, *living)
+                await self._guarded(self._faults(seconds, address), looking, aging, *living)
                 self.tell("all faults are over; putting everything right")
                 await self.hands.put_right()
                 stop.set()
+                aging.cancel()
+                await ages.close()
                 await asyncio.wait_for(asyncio.gather(*living), SETTLE_S)
                 await self._settle()
                 await asyncio.sleep(LAST_LOOK_S)
                 self.eyes.once()
             finally:
-                for task in (looking, *living):
+                for task in (looking, aging, *living):
                     task.cancel()
-                await asyncio.gather(looking, *living, return_exceptions=True)
+                await asyncio.gather(looking, aging, *living, return_exceptions=True)
         await self._became()
 
     async def _guarded(self, work: Awaitable[None], *others: asyncio.Task[None]) -> None:
