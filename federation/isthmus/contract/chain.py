@@ -238,6 +238,16 @@ class FunctionStatus(Body):
     packets_dropped: int = 0
 
 
+class RefusedRequest(Body):
+    """Which request of the peer that asks was refused: its epoch, why (in words that the peer may read), and since when
+    by the refuser's own clock. What the report is of beside it stands, and may be older."""
+
+    epoch: int = Field(ge=0)
+    constraint: str = ""
+    reason: str = ""
+    since_s: float = 0.0
+
+
 class ChainStatus(Body):
     """Periodic report of a chain (R43). ``path`` lists ``site/host/function`` in order of the packets."""
 
@@ -252,6 +262,8 @@ class ChainStatus(Body):
     connected_hops: int = 0
     hops: int = 0
     request_revision: int = 0
+    refused: RefusedRequest | None = None
+    """To a peer: the refusal of what it asked for last, so that it takes it elsewhere."""
 
 
 CONFIRMED_AHEAD_S = 60.0
@@ -319,6 +331,9 @@ class Explanation(Body):
     candidates: tuple[Candidate, ...] = ()
     nearest_relaxation: str = ""
     input_revision: int = 0
+    epoch: int = Field(
+        0, description="of the peer's request it is about; 0: a user's, or a writer of before"
+    )
     input_hash: str = ""
     figures: dict[str, float] = Field(default_factory=dict)
 

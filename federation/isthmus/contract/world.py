@@ -73,6 +73,20 @@ class PlacedSegment(Body):
     segment: Segment
 
 
+class SiteRefusal(Body):
+    """A site (or a peer) that refused its part of a chain: nothing that it refused is asked of it again before
+    ``until_s``. ``epoch`` is that of the placement it refused last, ``times`` how often in a row it did. ``whole``: it
+    would refuse any part, so moving the functions away is not enough."""
+
+    site: Name
+    epoch: int = Field(ge=0)
+    times: int = Field(ge=1)
+    until_s: float = Field(description="UTC seconds of this tier's clock")
+    constraint: str = ""
+    reason: str = ""
+    whole: bool = False
+
+
 class Placement(Body):
     """Where a chain goes: decided by the placer, the reservation of its capacity at the same time. ``routes`` has one
     list of sites per hop."""
@@ -91,6 +105,8 @@ class Placement(Body):
     source: Name = "local"
     source_epoch: int = 0
     """Of a peer's segment: who asked, and under which of its epochs."""
+    refusals: tuple[SiteRefusal, ...] = ()
+    """Who refused this very request, this placement or one before; a changed request begins anew."""
 
 
 class Wire(Body):

@@ -192,6 +192,7 @@ async def carry(policy: Policy, tenant: str, chain: str, context: Context) -> fl
             source=wanted.source,
             constraint=refusal.constraint,
             reason=str(refusal),
+            epoch=wanted.segment.epoch,
         )
         if await context.writer.put(explain_key, explanation):
             await context.event("refused", item, str(refusal), "warning")

@@ -7,8 +7,8 @@ site of the tier: which one is the tier's own decision, and the peer never learn
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, replace
 
 from isthmus.contract.chain import (
     ChainSpec,
@@ -115,6 +115,15 @@ def order_for_peer(
         source_epoch=segment.epoch,
         wires=segment.wires,
         trail=segment.trail,
+    )
+
+
+def without(order: Order, closed: Set[str]) -> Order:
+    """An end that may be at any of several sites is at none that is ``closed``, if there is another."""
+    return replace(
+        order,
+        ingress=tuple(site for site in order.ingress if site not in closed) or order.ingress,
+        egress=tuple(site for site in order.egress if site not in closed) or order.egress,
     )
 
 

@@ -19,6 +19,7 @@ from isthmus.contract.quarantine import CONSTRAINT, marked_peer, quarantined
 from isthmus.contract.scopes import site_chain_prefix
 from isthmus.contract.world import Placement
 from isthmus.global_tier.orders import LOCAL, chains_of
+from isthmus.global_tier.refusals import is_waiting
 from isthmus.microcontroller import Context, Traits
 
 MARKED = "*marked/"
@@ -84,6 +85,10 @@ class Reporter:
             said = state.get(G_EXPLAIN, component=component, tenant=tenant, chain=chain)
             if said is not None and said.decision == "refused":
                 standing = state.get(G_PLACEMENTS, tenant=tenant, chain=chain)
+                if standing is not None and is_waiting(said):
+                    status = self._placed(standing, context)
+                    source = segment.source if segment is not None else LOCAL
+                    return status.model_copy(update={"reason": said.reason, "source": source})
                 phase = Phase.DEGRADED if standing is not None else Phase.REFUSED
                 source = segment.source if segment is not None else said.source
                 return ChainStatus(phase=phase, reason=said.reason, source=source)
@@ -149,7 +154,15 @@ class Reporter:
                     "reason": f"{site} was last heard of {age:.0f} s ago",
                 }
             )
-        if envelope.body.phase is not Phase.REFUSED and envelope.body.epoch != epoch:
+        refused = envelope.body.refused
+        if refused is not None and refused.epoch == epoch:
+            phase = envelope.body.phase
+            told = Phase.REFUSED if phase is Phase.REFUSED else Phase.DEGRADED
+            return envelope.body.model_copy(
+                update={"phase": told, "reason": f"{site} refused: {refused.reason}"}
+            )
+        old = refused is not None or envelope.body.phase is not Phase.REFUSED
+        if old and envelope.body.epoch != epoch:
             return ChainStatus(phase=Phase.PENDING, reason=f"{site} is at an older placement")
         return envelope.body
 

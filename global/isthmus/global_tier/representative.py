@@ -11,7 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from isthmus.contract import ContractError, Envelope, unseal
-from isthmus.contract.chain import ChainStatus, Phase, SegmentIntent, WirePeer
+from isthmus.contract.chain import (
+    ChainStatus,
+    Explanation,
+    Phase,
+    RefusedRequest,
+    SegmentIntent,
+    WirePeer,
+)
 from isthmus.contract.families import (
     G_EXPLAIN,
     G_INTENTS,
@@ -158,28 +165,46 @@ class Representative:
         if intent is None and not carried:
             return None
         epoch = intent.segment.epoch if intent is not None else record.segment.epoch
-        said = state.get(G_EXPLAIN, component="intake", tenant=tenant, chain=chain)
-        refused = said is not None and said.decision == "refused" and said.source == peer
         if delegation.revoked:
             reason = f"revoked: {self.name} carries nothing for {peer} any more"
-            return ChainStatus(phase=Phase.DEGRADED, reason=reason, source=peer, epoch=epoch)
+            told = self._refusal("revoked", reason, peer, epoch)
+            return told.model_copy(update={"phase": Phase.DEGRADED})
+        said = state.envelope(
+            G_EXPLAIN.key(component="intake", tenant=tenant, chain=chain), Explanation
+        )
+        # A refusal of the request before says nothing of this one: it is not looked at yet.
+        refused = None
+        if said is not None and said.body.decision == "refused" and said.body.source == peer:
+            refused = said.body if said.body.epoch in (0, epoch) else None
         if not carried:
-            if refused:
-                return self._refusal(said.reason, peer, epoch)
+            if refused is not None:
+                return self._refusal(refused.constraint, refused.reason, peer, epoch)
             if record is not None or state.get(G_INTENTS, tenant=tenant, chain=chain) is not None:
                 reason = f"name: {tenant}/{chain} is taken at {self.name}; ask under another name"
-                return self._refusal(reason, peer, epoch)
+                return self._refusal("name", reason, peer, epoch)
             return ChainStatus(phase=Phase.PENDING, source=peer, epoch=epoch)
         status = self._carried(tenant, chain, peer, context)
-        if refused:
-            phase = Phase.DEGRADED
-            reason = f"the newer request was refused: {said.reason}"
-            return status.model_copy(update={"phase": phase, "reason": reason, "epoch": epoch})
+        if refused is not None:
+            reason = f"the newer request was refused: {refused.reason}"
+            told = self._refusal(refused.constraint, reason, peer, epoch)
+            return status.model_copy(
+                update={"phase": Phase.DEGRADED, "reason": reason, "refused": told.refused}
+            )
         return status
 
     @staticmethod
-    def _refusal(reason: str, peer: str, epoch: int) -> ChainStatus:
-        return ChainStatus(phase=Phase.REFUSED, reason=reason, source=peer, epoch=epoch)
+    def _refusal(
+        constraint: str, reason: str, peer: str, epoch: int, since_s: float = 0.0
+    ) -> ChainStatus:
+        return ChainStatus(
+            phase=Phase.REFUSED,
+            reason=reason,
+            source=peer,
+            epoch=epoch,
+            refused=RefusedRequest(
+                epoch=epoch, constraint=constraint, reason=reason, since_s=since_s
+            ),
+        )
 
     def _carried(self, tenant: str, chain: str, peer: str, context: Context) -> ChainStatus:
         """The report of a segment that is carried, without anything of below."""
@@ -188,24 +213,32 @@ class Representative:
         envelope = state.envelope(G_STATUS.key(tenant=tenant, chain=chain), ChainStatus)
         if envelope is None or envelope.body.source != peer:
             return ChainStatus(phase=Phase.PENDING, source=peer)
-        no_place = state.get(G_EXPLAIN, component="placer", tenant=tenant, chain=chain)
-        if no_place is not None and no_place.decision == "refused":
-            record = state.get(G_SEGMENTS, tenant=tenant, chain=chain)
-            phase = Phase.REFUSED if placement is None else Phase.DEGRADED
-            reason = f"no place at {self.name}: {no_place.constraint}"
-            return self._hidden(envelope.body, phase, reason, record.segment.epoch)
+        said = state.envelope(
+            G_EXPLAIN.key(component="placer", tenant=tenant, chain=chain), Explanation
+        )
+        asked = state.get(G_SEGMENTS, tenant=tenant, chain=chain).segment.epoch
+        refused = said is not None and said.body.decision == "refused"
+        if said is not None and refused and said.body.epoch in (0, asked):
+            nothing = placement is None or envelope.body.phase is Phase.REFUSED
+            phase = Phase.REFUSED if nothing else Phase.DEGRADED
+            reason = f"no place at {self.name}: {said.body.constraint}"
+            told = self._refusal(said.body.constraint, reason, peer, asked, said.as_of)
+            stands = placement.source_epoch if placement is not None else asked
+            status = self._hidden(envelope.body, phase, reason, stands)
+            return status.model_copy(update={"refused": told.refused})
         epoch = placement.source_epoch if placement is not None else 0
         if placement is not None and envelope.body.epoch != placement.epoch:
             # The report is of the placement before: told as the newest, it would say "running" of what is not yet.
             return ChainStatus(phase=Phase.PENDING, source=peer, epoch=epoch)
         phase = Phase.UNKNOWN if _old(envelope, context) else envelope.body.phase
+        if phase is Phase.REFUSED:
+            # The placer has not answered it yet: it goes elsewhere, or nowhere, and then the peer is told so.
+            phase = Phase.PENDING
         return self._hidden(envelope.body, phase, self._reason(phase, envelope.body), epoch)
 
     def _reason(self, phase: Phase, status: ChainStatus) -> str:
         if phase is Phase.RUNNING:
             return ""
-        if phase is Phase.REFUSED:
-            return f"{self.name} cannot carry it: refused below"
         if phase is Phase.UNKNOWN:
             return f"a part of it at {self.name} was not heard of in time"
         return f"{status.connected_hops} of {status.hops} hops are patched"

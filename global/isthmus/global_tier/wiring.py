@@ -6,10 +6,10 @@ each end's address to the other end as the sites report them. Two sites never le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from isthmus.contract.chain import Segment, SegmentIntent, WirePeer, WireRef
+from isthmus.contract.chain import ChainStatus, Segment, SegmentIntent, WirePeer, WireRef
 from isthmus.contract.families import (
     G_INTENTS,
     G_OUTBOX_INTENTS,
@@ -21,15 +21,18 @@ from isthmus.contract.families import (
     G_WIRES,
 )
 from isthmus.contract.quarantine import marked_peer, quarantined
-from isthmus.contract.scopes import site_wire_prefix
+from isthmus.contract.scopes import site_chain_prefix, site_wire_prefix
 from isthmus.contract.world import PlacedWire, Placement, VniClaim, Wire
 from isthmus.failpoint import afailpoint
 from isthmus.global_tier.numbers import ALL_NUMBERS, Numbers
 from isthmus.global_tier.orders import LOCAL, chains_of, visited
+from isthmus.global_tier.refusals import Place, held
 from isthmus.microcontroller import Context, Later, Traits
 from isthmus.policy.keys import ROOT
 
 CLAIMS = "*claims"
+HOLD_S = 1.0
+"""A segment that is left until the new part of its chain is made is looked at again so often."""
 MARKED = "*marked/"
 """What is held of a site or a peer was quarantined, or is so no more: all wires that end there."""
 
@@ -93,11 +96,37 @@ class Wiring:
         }
         for placed in _from_peer(placement):
             wires[placed.ref.wire] = await self._outer(tenant, chain, placed, context)
-        kept = await self._segments(placement, wires, context)
+        left, untouched = self._held(tenant, chain, placement, context)
+        kept = await self._segments(placement, wires, left, context)
         for wire in wires.values():
             kept |= await self._exchange(wire, context)
+        for key, segment in untouched.items():
+            kept |= {key, *(ref.wire for ref in segment.wires)}
         await self._withdraw(tenant, chain, kept | set(wires), context)
-        return None
+        return HOLD_S if left else None
+
+    def _held(
+        self, tenant: str, chain: str, placement: Placement, context: Context
+    ) -> tuple[frozenset[str], dict[str, Segment]]:
+        """The sites that are left as they are until the new part is made, and what they were told. A peer's wire
+        has one end here: what is carried for a peer is not held."""
+        if not placement.refusals or placement.source != LOCAL:
+            return frozenset(), {}
+        told: dict[Place, tuple[str, Segment]] = {}
+        reports: dict[Place, ChainStatus] = {}
+        for site in context.state.items(G_SITES):
+            name = site.variables["site"]
+            for one in context.state.items(G_OUTBOX_INTENTS, site=name, tenant=tenant):
+                segment = one.envelope.body.segment
+                if self._chain_of(tenant, segment.chain, context) == chain:
+                    told[name, segment.chain] = one.key, segment
+        places = {(one.site, one.segment.chain) for one in placement.segments}
+        for site_name, segment_name in places | told.keys():
+            key = f"{site_chain_prefix(site_name)}{tenant}/{segment_name}"
+            if (status := context.state.body(key, ChainStatus)) is not None:
+                reports[site_name, segment_name] = status
+        left = held(placement, {place: one for place, (_, one) in told.items()}, reports)
+        return left, {key: segment for (name, _), (key, segment) in told.items() if name in left}
 
     async def _wire(self, tenant: str, chain: str, placed: PlacedWire, context: Context) -> Wire:
         known = context.state.get(G_WIRES, wire=placed.wire)
@@ -193,7 +222,11 @@ class Wiring:
                 await writer.delete(known.key)
 
     async def _segments(
-        self, placement: Placement, wires: dict[str, Wire], context: Context
+        self,
+        placement: Placement,
+        wires: dict[str, Wire],
+        left: Collection[str],
+        context: Context,
     ) -> set[str]:
         kept = set()
         for placed in placement.segments:
@@ -202,6 +235,8 @@ class Wiring:
                 _ref(wires[end.name]) for end in (segment.left, segment.right) if end.kind == "wire"
             )
             key = G_OUTBOX_INTENTS.key(site=placed.site, tenant=segment.tenant, chain=segment.chain)
+            if placed.site in left:
+                continue
             kept.add(key)
             wish = SegmentIntent(segment=segment.model_copy(update={"wires": refs}))
             await context.writer.put(key, wish)

@@ -130,7 +130,8 @@ class Intake:
             standing = context.state.get(SPECS, tenant=tenant, chain=chain)
             if refusal.constraint == "revoked" and standing and standing.source == source:
                 await self._drop(context, standing, f"{source} is revoked")
-            await self._refuse(context, tenant, chain, source, refusal, revision)
+            epoch = wanted.epoch if isinstance(wanted, Segment) else 0
+            await self._refuse(context, tenant, chain, source, refusal, (revision, epoch))
             return RECHECK_S if refusal.constraint in PASSING else None
         record = ChainRecord(
             segment=segment,
@@ -302,8 +303,9 @@ class Intake:
         chain: str,
         source: str,
         refusal: Refused,
-        revision: int,
+        asked: tuple[int, int],
     ) -> None:
+        """``asked``: the revision of the request, and its epoch where a peer asks."""
         fresh = await context.writer.put(
             EXPLAIN.key(component=self.component, tenant=tenant, chain=chain),
             Explanation(
@@ -311,7 +313,8 @@ class Intake:
                 source=source,
                 constraint=refusal.constraint,
                 reason=str(refusal),
-                input_revision=revision,
+                input_revision=asked[0],
+                epoch=asked[1],
             ),
         )
         await afailpoint("intake.refused")

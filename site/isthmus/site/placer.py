@@ -257,6 +257,7 @@ def _refused(record: ChainRecord, refusal: Refusal) -> Explanation:
         source=record.source,
         constraint=refusal.constraint,
         reason=refusal.text,
+        epoch=record.segment.epoch,
         candidates=tuple(Candidate(name=c.site, verdict=c.verdict) for c in refusal.candidates[:5]),
         nearest_relaxation=nearest.text if nearest else "",
         figures={key: float(value) for key, value in list(refusal.numbers.items())[:8]},

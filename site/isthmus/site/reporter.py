@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from isthmus.contract.chain import ChainPlan, ChainStatus, FunctionStatus, Phase, PlannedFunction
+from isthmus.contract import Envelope
+from isthmus.contract.chain import (
+    ChainPlan,
+    ChainStatus,
+    Explanation,
+    FunctionStatus,
+    Phase,
+    PlannedFunction,
+    RefusedRequest,
+)
 from isthmus.contract.families import (
     APPLIED,
     CORDS,
@@ -72,20 +81,33 @@ class Reporter:
     def _status(self, tenant: str, chain: str, context: Context) -> ChainStatus | None:
         state = context.state
         record = state.get(SPECS, tenant=tenant, chain=chain)
-        intake = state.get(EXPLAIN, component="intake", tenant=tenant, chain=chain)
+        said = self._said("intake", tenant, chain, context)
+        intake = said.body if said is not None else None
         if record is None:
-            if intake is None or intake.decision != "refused":
+            if said is None or intake is None or intake.decision != "refused":
                 return None
-            return ChainStatus(phase=Phase.REFUSED, reason=intake.reason, source=intake.source)
-        placer = state.get(EXPLAIN, component="placer", tenant=tenant, chain=chain)
-        plan = state.get(PLANS, tenant=tenant, chain=chain)
-        if placer is not None and placer.decision == "refused":
-            phase = Phase.DEGRADED if plan is not None else Phase.REFUSED
             return ChainStatus(
-                phase=phase,
-                reason=placer.reason,
-                source=record.source,
-                epoch=record.segment.epoch,
+                phase=Phase.REFUSED,
+                reason=intake.reason,
+                source=intake.source,
+                refused=_refused(said, intake.reason),
+            )
+        placer = self._said("placer", tenant, chain, context)
+        plan = state.get(PLANS, tenant=tenant, chain=chain)
+        if placer is not None and placer.body.decision == "refused":
+            # What stands may be older than what is refused; whoever asked learns of both.
+            status = self._planned(tenant, chain, plan, context) if plan else ChainStatus()
+            return status.model_copy(
+                update={
+                    "phase": Phase.DEGRADED if plan is not None else Phase.REFUSED,
+                    "reason": placer.body.reason,
+                    "source": record.source,
+                    "epoch": plan.epoch if plan is not None else record.segment.epoch,
+                    # The engine's words name hosts.
+                    "refused": _refused(
+                        placer, f"no place at {self.site}: {placer.body.constraint}"
+                    ),
+                }
             )
         if plan is None:
             return ChainStatus(
@@ -95,9 +117,10 @@ class Reporter:
                 epoch=record.segment.epoch,
             )
         status = self._planned(tenant, chain, plan, context)
-        reason = status.reason
-        if intake is not None and intake.decision == "refused":
-            reason = f"the newer request was refused: {intake.reason}"
+        reason, refused = status.reason, None
+        if said is not None and said.body.decision == "refused":
+            reason = f"the newer request was refused: {said.body.reason}"
+            refused = _refused(said, said.body.reason)
         elif intake is not None and intake.decision == "held":
             reason = "; ".join(text for text in (f"deletion held: {intake.reason}", reason) if text)
         elif intake is not None and intake.constraint == QUARANTINED:
@@ -108,8 +131,16 @@ class Reporter:
                 "epoch": record.segment.epoch,
                 "request_revision": record.request_revision,
                 "reason": reason,
+                "refused": refused,
             }
         )
+
+    @staticmethod
+    def _said(
+        component: str, tenant: str, chain: str, context: Context
+    ) -> Envelope[Explanation] | None:
+        key = EXPLAIN.key(component=component, tenant=tenant, chain=chain)
+        return context.state.envelope(key, Explanation)
 
     def _planned(self, tenant: str, chain: str, plan: ChainPlan, context: Context) -> ChainStatus:
         functions = tuple(self._function(planned, context) for planned in plan.functions)
@@ -155,6 +186,17 @@ class Reporter:
             packets_reverse=stats.packets_reverse if current else 0,
             packets_dropped=stats.packets_dropped if current else 0,
         )
+
+
+def _refused(said: Envelope[Explanation], reason: str) -> RefusedRequest | None:
+    """Which request of a peer's it is about, in words it may read; a user's own has no epoch, and nobody to take it
+    elsewhere."""
+    why = said.body
+    if not why.epoch:
+        return None
+    return RefusedRequest(
+        epoch=why.epoch, constraint=why.constraint, reason=reason, since_s=said.as_of
+    )
 
 
 def _hollow(plan: ChainPlan, context: Context) -> str:

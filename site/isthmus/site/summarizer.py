@@ -210,7 +210,9 @@ class Summarizer:
             for function in status.functions
         )
         reason = status.reason
-        if status.phase is not Phase.REFUSED and reason:
+        if status.refused is not None:
+            reason = status.refused.reason
+        elif status.phase is not Phase.REFUSED and reason:
             reason = f"{status.connected_hops} of {status.hops} hops are patched"
         return status.model_copy(
             update={

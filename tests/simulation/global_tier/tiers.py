@@ -95,11 +95,21 @@ class HollowTier:
         for site in self.sites.values():
             await site.stop()
 
-    async def add_site(self, name: str, **more: object) -> HollowSite:
-        """A site that hangs directly below."""
-        site = SteadySite(MemoryStore(), hosts=("h1",), name=name)
+    async def add_site(
+        self,
+        name: str,
+        *,
+        hosts: tuple[str, ...] = ("h1",),
+        tenants: tuple[str, ...] = (),
+        **more: object,
+    ) -> HollowSite:
+        """A site that hangs directly below; it takes chains of ``tenants`` only (empty: all)."""
+        allowed = (Delegation("global", tenants),)
+        site = SteadySite(MemoryStore(), hosts=hosts, name=name, delegations=allowed)
         self.sites[name] = site
-        await self.register(name, (f"{name}-a", f"{name}-b"), **more)
+        attachments = more.pop("attachments", (f"{name}-a", f"{name}-b"))
+        assert isinstance(attachments, tuple)
+        await self.register(name, attachments, **more)
         site.start()
         self._join(
             name,

@@ -6,12 +6,27 @@ import asyncio
 import contextlib
 import time
 
+import pytest
 from tests.support import eventually
 from tests.unit.global_tier.test_carrying import TIER, VIEWS, asked
 
 from isthmus.contract import Body, Stamp, seal, unseal
-from isthmus.contract.chain import ChainSpec, ChainStatus, FunctionStatus, Phase
-from isthmus.contract.families import G_PEER_CHAINS, G_PLACEMENTS, G_SEGMENTS, G_STATUS
+from isthmus.contract.chain import (
+    ChainSpec,
+    ChainStatus,
+    Explanation,
+    FunctionStatus,
+    Phase,
+    SegmentIntent,
+)
+from isthmus.contract.families import (
+    G_EXPLAIN,
+    G_PEER_CHAINS,
+    G_PLACEMENTS,
+    G_REMOTE,
+    G_SEGMENTS,
+    G_STATUS,
+)
 from isthmus.contract.ids import tier_mark, wire_id
 from isthmus.contract.peering import Delegation
 from isthmus.contract.world import Intent
@@ -93,6 +108,43 @@ async def test_no_text_from_below_is_passed_on() -> None:
         )
         assert (told.path, told.functions[0].site) == (("b-tier/fw",), "b-tier")
         assert not any(word in entry.value for word in (b"tokyo", b"h7"))
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize("component", ["intake", "placer"])
+@pytest.mark.parametrize(("about", "phase"), [(4, Phase.PENDING), (5, Phase.REFUSED)])
+async def test_a_refusal_of_the_request_before_is_not_told_of_this_one(
+    component: str, about: int, phase: Phase
+) -> None:
+    """Why: the peer takes its chain elsewhere at that word; the request it asks now was not looked at yet."""
+    store = MemoryStore()
+    stamp = Stamp(origin="test", incarnation="1")
+
+    async def put(key: str, body: Body) -> None:
+        await store.put(key, seal(body, stamp, as_of=time.time()))
+
+    await put(f"{G_REMOTE.key(site='a')}intents/acme/web", SegmentIntent(segment=asked().segment))
+    if component == "placer":
+        await put(G_SEGMENTS.key(**NAMES), asked())
+        await put(G_STATUS.key(**NAMES), ChainStatus(phase=Phase.REFUSED, source="a"))
+    why = Explanation(decision="refused", source="a", constraint="vni", reason="no", epoch=about)
+    await put(G_EXPLAIN.key(component=component, **NAMES), why)
+    policy = Policy(TIER, (Delegation("a"),))
+    task = asyncio.create_task(Runner(Representative("b-tier", policy), store, "test").run())
+    key = G_PEER_CHAINS.key(peer="a", **NAMES)
+    try:
+        await eventually(lambda: store.get(key), "the peer is told")
+        entry = await store.get(key)
+        assert entry is not None
+        told = unseal(entry.value, ChainStatus).body
+        assert told.phase is phase
+        refused = told.refused
+        assert (refused.epoch if refused is not None else None) == (
+            5 if phase is Phase.REFUSED else None
+        )
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
