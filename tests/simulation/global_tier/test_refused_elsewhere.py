@@ -11,14 +11,22 @@ from tests.simulation.global_tier.tiers import HollowTier, chain
 from tests.support import eventually
 
 from isthmus.contract import unseal
-from isthmus.contract.chain import ChainSpec, ChainStatus, Explanation, SegmentIntent
+from isthmus.contract.chain import (
+    ChainSpec,
+    ChainStatus,
+    Explanation,
+    Phase,
+    RefusedRequest,
+    SegmentIntent,
+)
 from isthmus.contract.families import (
     G_EXPLAIN,
     G_OUTBOX_INTENTS,
     G_PLACEMENTS,
 )
+from isthmus.contract.instance import SiteSummary
 from isthmus.contract.peering import Delegation
-from isthmus.contract.scopes import site_chain_prefix
+from isthmus.contract.scopes import site_chain_prefix, site_summary_key
 from isthmus.contract.world import Placement
 from isthmus.global_tier import refusals
 from isthmus.global_tier.numbers import Numbers
@@ -49,6 +57,11 @@ class World:
         entry = await self.tier.store.get(G_PLACEMENTS.key(tenant="acme", chain="web"))
         assert entry is not None
         return unseal(entry.value, Placement).body
+
+    async def placed_or_none(self) -> Placement | None:
+        """The same, perhaps not yet."""
+        there = await self.tier.store.get(G_PLACEMENTS.key(tenant="acme", chain="web"))
+        return None if there is None else await self.placed()
 
     async def explained(self) -> Explanation:
         key = G_EXPLAIN.key(component="placer", tenant="acme", chain="web")
@@ -188,6 +201,31 @@ async def test_after_its_back_off_each_is_asked_again(
     await eventually(twice, "both refused a second time", timeout_s=40)
 
 
+async def test_it_is_asked_again_though_nobody_says_anything_new(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why: a site reports as often as it likes; the end of a back-off must not wait for its next word."""
+    monkeypatch.setattr(refusals, "FIRST_S", 0.3)
+    await world.tier.register("paris", ("paris-a",), price_milli=10)
+    await world.start()
+    room = {"cpu_milli_total": 999, "cpu_milli_free": 999, "memory_mib_total": 999}
+    told = {**room, "memory_mib_free": 999, "hosts_up": 1, "chains": 0}
+    summary = SiteSummary.model_validate({**told, "function_types": ("firewall/1",)})
+    await world.tier.put(site_summary_key("paris"), summary)
+    await world.tier.apply(away("paris"))
+    placed = await eventually(world.placed_or_none, "placed at paris")
+    assert placed is not None
+    world.tier.cut("milan")
+    no = RefusedRequest(epoch=placed.epoch, constraint="capacity", reason="full")
+    said = ChainStatus(phase=Phase.REFUSED, epoch=placed.epoch, refused=no)
+    await world.tier.put(f"{site_chain_prefix('paris')}acme/web", said)
+
+    async def anew() -> bool:
+        return (await world.placed()).epoch > placed.epoch
+
+    await eventually(anew, "paris is asked again", timeout_s=10)
+
+
 async def test_who_thinks_again_is_believed_at_once(world: World) -> None:
     """Why: a circuit is plugged in, an operator changes his mind: the site takes it by itself, and no word that it
     refused may stay."""
@@ -235,7 +273,9 @@ async def test_no_site_with_room_is_said_with_what_the_site_said(world: World) -
         "web", "refused", lambda status: "no other permitted site" in status.reason
     )
     assert "site paris refused: no place at paris: capacity" in status.reason
-    assert "h1" not in status.reason, "no name of a host crosses"
+    crossed = await world.tier.store.get(f"{site_chain_prefix('paris')}acme/web")
+    assert crossed is not None
+    assert b"h1" not in crossed.value, "no name of a host crosses"
     assert (await world.explained()).figures, "the numbers that failed here"
 
 
