@@ -158,10 +158,12 @@ async def test_history_lost_during_a_cut_is_a_full_copy_that_blanks_nothing(two:
         two.measured("cut with compaction at both ends: digests agree", await two.converged(MILAN))
         await two.stage.phase("meanwhile", "running", timeout_s=30)
 
-        def told_open() -> bool:
-            return two.link(MILAN).connected and two.link(GLOBAL, MILAN).connected
+        def told_copied() -> bool:
+            """Both ends tell of the new link, and that it began with a copy; they may tell of the link first."""
+            ends = two.link(MILAN), two.link(GLOBAL, MILAN)
+            return all(end.connected and end.resyncs for end in ends)
 
-        await eventually(told_open, "both ends tell of the new link")
+        await eventually(told_copied, "both ends tell of the new link and its full copy")
         assert two.link(MILAN).resyncs == 1, "everything was copied down, once"
         assert two.link(GLOBAL, MILAN).resyncs == 1, "everything was copied up, once"
     assert specs.deleted == [], "no segment vanished, not even for a moment"

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from isthmus.cli.specs import parse
 from isthmus.contract.chain import ChainSpec
 
-NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True).filter(
-    lambda name: not NUMBERS.fullmatch(name)
-)
 NUMBERS = re.compile(r"[0-9]+e-?[0-9]+")
 """What writers of YAML 1.1 leave without quotes and JSON, like YAML 1.2, calls a number: a text field refuses it, see
 ``test_a_number_where_a_name_is_expected``."""
+NAMES: st.SearchStrategy[str] = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True).filter(
+    lambda name: NUMBERS.fullmatch(name) is None
+)
 PLAIN = st.recursive(
     st.none()
     | st.booleans()
