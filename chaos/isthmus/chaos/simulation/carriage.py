@@ -70,11 +70,13 @@ class Gateway:
         self.links: dict[str, Link] = {}
 
     def accept(self, site: str, channel: SimChannel) -> None:
-        """A connection of ``site``, whose certificate says so."""
-        self.process.run(self._serve(site, channel))
-
-    async def _serve(self, site: str, channel: SimChannel) -> None:
+        """A connection of ``site``, whose certificate says so. The kernel takes it: if the process dies before it has
+        looked at it, because it was frozen, the caller is told all the same.
+        """
         forget = self.process.on_death(_ender(self.process, channel))
+        self.process.run(self._serve(site, channel, forget))
+
+    async def _serve(self, site: str, channel: SimChannel, forget: Callable[[], None]) -> None:
         try:
             while (old := self._seats.get(site)) is not None and not old.done():
                 old.cancel()
