@@ -22,6 +22,7 @@ from isthmus.contract.scopes import SITE_TO_TIER, TIER_TO_SITE, site_exports, ti
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.digest import BUCKETS
 from isthmus.federation.errors import FederationError, LinkLost, ProtocolViolation, Superseded
+from isthmus.federation.filters import DenialLog
 from isthmus.federation.limits import LinkLimits
 from isthmus.federation.link import Link, LinkPlan, peer_ends
 from isthmus.kv.errors import StoreError
@@ -85,7 +86,8 @@ class Gateway:
             plan = tier_plan(site, Stamp(origin="gateway", incarnation=clocks.ids()), self._limits)
             store = SimStore(self._world.servers[TIER], self.process)
             tap = Tapped(self._world, f"{TIER}>{site}", f"{site}>{TIER}")
-            link = Link(peer_ends(plan, store, clocks), channel, clocks, tap=tap)
+            ends = peer_ends(plan, store, clocks, tap.denials())
+            link = Link(ends, channel, clocks, tap=tap)
             self.links[site] = link
             self._seats[site] = seat = self.process.run(_seated(link, tap))
             await asyncio.gather(seat, return_exceptions=True)
@@ -133,7 +135,8 @@ class SiteDialer:
             store = SimStore(self._world.servers[self._site], self._process)
             tap = Tapped(self._world, f"{self._site}>{TIER}", f"{TIER}>{self._site}")
             plan = site_plan(self._site, stamp, self._limits)
-            self.link = Link(peer_ends(plan, store, clocks), channel, clocks, tap=tap)
+            ends = peer_ends(plan, store, clocks, tap.denials())
+            self.link = Link(ends, channel, clocks, tap=tap)
             await _watched(self.link, tap)
         finally:
             forget()
@@ -187,7 +190,13 @@ class Tapped:
     exports: str
     imports: str
 
+    def denials(self) -> DenialLog:
+        """For this end; the world is told."""
+        return self.world.scopes.log(self.exports, self.imports)
+
     def __call__(self, direction: str, frame: pb.Frame) -> None:
+        if direction == "sent" and frame.HasField("batch"):
+            self.world.scopes.crossed(self.exports, frame.batch)
         name = _transition(direction, frame)
         if name:
             self.world.stats.transitions[name] += 1

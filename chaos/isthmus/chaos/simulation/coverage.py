@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from isthmus.chaos.simulation.carriage import TRANSITIONS
 from isthmus.chaos.simulation.faults import KINDS
+from isthmus.chaos.simulation.worlds import WORLDS
 from isthmus.failpoint import FAILPOINTS
 
 ABOVE = ("representative.", "global_intake.segment_", "wiring.outer_")
@@ -22,4 +23,9 @@ def _points(world: str) -> tuple[str, ...]:
 def expected(world: str) -> Mapping[str, tuple[str, ...]]:
     """Names by table of :class:`~isthmus.chaos.simulation.stats.Stats`."""
     kinds = tuple(kind.name for kind in KINDS.values() if not kind.worlds or world in kind.worlds)
-    return {"faults": kinds, "transitions": TRANSITIONS, "failpoints": _points(world)}
+    return {
+        "faults": kinds,
+        "transitions": TRANSITIONS,
+        "failpoints": _points(world),
+        "judged": tuple(WORLDS[world]().promises),
+    }

@@ -17,7 +17,7 @@ from isthmus.chaos.simulation.hollow_site import STAMP
 from isthmus.chaos.simulation.stores import SimStore
 from isthmus.contract import seal
 from isthmus.contract.chain import ChainRequest, ChainSpec
-from isthmus.contract.families import G_REQUESTS, REQUESTS
+from isthmus.contract.families import G_REQUESTS, REQUESTS, STATUS
 from isthmus.kv.errors import NoSpace, StoreError, Unavailable
 
 if TYPE_CHECKING:
@@ -137,6 +137,9 @@ class Customers:
         family = G_REQUESTS if slot.tier == TIER else REQUESTS
         key = family.key(tenant=TENANT, chain=chain)
         revision: int | None = None
+        local = STATUS.key(tenant=TENANT, chain=chain)
+        what = "delete" if spec is None else "change" if slot.wants.get(chain) else "place"
+        began_s = self._world.now_s()
         slot.wants[chain] = spec
         try:
             if spec is None:
@@ -146,12 +149,16 @@ class Customers:
                 as_of = self._world.clocks[slot.tier].wall_s()
                 value = seal(ChainRequest(spec=mine), STAMP, as_of=as_of)
                 revision = await store.put(key, value)
-                if self._world.servers[slot.tier].restores:
-                    revision = None  # of another history: it orders nothing
             phase = "acked"
         except (Unavailable, NoSpace):
             phase = "refused"
         except StoreError:
             phase = "unknown"
+        if slot.tier != TIER and phase == "acked":
+            self._world.local.asked(slot.tier, local, what, revision, began_s)
+        elif slot.tier != TIER:
+            self._world.local.given_up(slot.tier, local)
         slot.unsure = slot.unsure or phase != "acked"
+        if self._world.servers[slot.tier].restores:
+            revision = None  # of another history: it orders nothing
         record.note(who, "ask", {**named, "phase": phase, "revision": revision})

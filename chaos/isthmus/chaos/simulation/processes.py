@@ -35,6 +35,8 @@ class Process:
         self.alive = False
         self.lives = 0
         self.steps = 0
+        self.outside_calls = 0
+        """To another machine's store."""
         self.doomed_at = ""
         """The failpoint at which it ends next."""
         self.quiet = False

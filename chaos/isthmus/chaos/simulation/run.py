@@ -74,7 +74,9 @@ def run(schedule: Schedule, commit: str = "") -> Outcome:
         disarm(before)
         logging.disable(logging.NOTSET)
     history = world.memory.history
-    verdicts = broken(judge_all(history.records, world.promises))
+    judged = judge_all(history.records, world.promises)
+    world.stats.judged.update({verdict.promise.id: verdict.samples for verdict in judged})
+    verdicts = broken(judged)
     failures = [*world.problems, *(verdict.text for verdict in verdicts)]
     return Outcome(schedule, failures, history, verdicts, world.stats)
 

@@ -1,7 +1,8 @@
 """What a run has really exercised, counted, so that coverage cannot lie (issue 5, point 3).
 
-Three tables: hits per fault kind, per failpoint, per protocol transition. ``simulate --stats`` prints them over all
-seeds; what is expected of a world and was never hit is named, and fails the CI's set.
+Four tables: hits per fault kind, per failpoint, per protocol transition, and samples that each promise was judged on: a
+judge without samples has judged nothing. ``simulate --stats`` prints them over all seeds; what is expected of a world
+and was never hit is named, and fails the CI's set.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-TABLES = ("faults", "failpoints", "transitions")
+TABLES = ("faults", "failpoints", "transitions", "judged")
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class Stats:
     faults: Counter[str] = field(default_factory=Counter)
     failpoints: Counter[str] = field(default_factory=Counter)
     transitions: Counter[str] = field(default_factory=Counter)
+    judged: Counter[str] = field(default_factory=Counter)
     steps: int = 0
     virtual_s: float = 0.0
     records: int = 0

@@ -155,6 +155,7 @@ class SimStore(MemoryStore):
         self._server = server
         self._process = process
         self._life = 0 if process is None else process.lives
+        self._outside = process is not None and not process.name.startswith(f"{server.name}.")
         self._allowed: set[tuple[bytes, bytes, Access]] = set()
         if process is not None:
             process.on_death(self._let_go)
@@ -180,6 +181,8 @@ class SimStore(MemoryStore):
         if not server.up:
             await self._wait(call, writes=access is Access.WRITE)
         self._check_alive()
+        if self._outside and self._process is not None:
+            self._process.outside_calls += 1
         await super()._enter(call, keys, access)
         self._check_alive()
         if not server.up:

@@ -19,8 +19,10 @@ from isthmus.chaos.simulation.clocks import SiteClock
 from isthmus.chaos.simulation.faults import DISHONEST, KINDS
 from isthmus.chaos.simulation.links import Line, Way
 from isthmus.chaos.simulation.loop import VirtualLoop
+from isthmus.chaos.simulation.mirrors import Mirrors, directions
 from isthmus.chaos.simulation.processes import Process, current
 from isthmus.chaos.simulation.schedule import Fault, Schedule, stream
+from isthmus.chaos.simulation.scope_observer import ScopeObserver
 from isthmus.chaos.simulation.stats import Stats
 from isthmus.chaos.simulation.stores import StoreServer
 from isthmus.federation.link import Clocks
@@ -57,6 +59,8 @@ class World(ABC):
             name: StoreServer(name, self.now_s, stream(schedule.seed, name), self.on_events)
             for name in (TIER, *SITES)
         }
+        self.mirrors = Mirrors(self.record, self.servers, directions(SITES))
+        self.scopes = ScopeObserver(self.record, self.servers, self.mirrors.ways)
         self.processes: dict[str, Process] = {}
         self.gateways: dict[str, Gateway] = {}
         self.dialers: dict[str, SiteDialer] = {}

@@ -3,7 +3,8 @@
 Each component is a process of its own with its own store user (the contract's roles), so a crash, a freeze or a
 failpoint hits one of them between any two steps. Customers ask for chains, replace and take them back, above and at
 the sites. When the faults are over, every chain that is asked for must run exactly once, with wires that meet, and
-nothing else may be left anywhere. Judged: G3 and G12; what must be at rest is checked here and named as a problem.
+nothing else may be left anywhere, and every mirror must equal its source. Judged: G1, G3 to G6, G8 and G12; what must
+be at rest is checked here and named as a problem.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from isthmus.chaos.simulation.hollow_site import (
     pretend_agent,
     site_controllers,
 )
+from isthmus.chaos.simulation.local_work import LocalWork
 from isthmus.chaos.simulation.loop import VirtualLoop
 from isthmus.chaos.simulation.processes import Process
 from isthmus.chaos.simulation.schedule import Schedule
@@ -49,6 +51,7 @@ SITE_COMPONENTS = (
 )  # fmt: skip
 GATEWAYS = (f"{TIER}.gateway1", f"{TIER}.gateway2")
 TICK_S = 0.5
+PLANT_S = 4.0
 PERIOD_S = 2.0
 """Of the sites' reports: they age after three of them."""
 Make = Callable[[], Microcontroller]
@@ -65,7 +68,7 @@ class CarrierWorld(World):
         *(f"{TIER}.{name}" for name in GLOBAL_COMPONENTS),
         *(f"{site}.{name}" for site in SITES for name in (*SITE_COMPONENTS, "link")),
     )
-    promises = ("G3", "G12")
+    promises = ("G1", "G3", "G4", "G5", "G6", "G8", "G12")
     brake_floor: ClassVar[int] = 100
     """Of a peer's chains a site lets go at once: here all, since customers of a faulty tier may mean it."""
 
@@ -75,11 +78,14 @@ class CarrierWorld(World):
         self.users = {site: HollowUsers() for site in SITES}
         self.customers = Customers(self)
         self.chains = ChainObserver(self)
+        self.local = LocalWork(self)
 
     # ---- who is there
 
     def populate(self) -> Iterator[Process]:
+        self.mirrors.observer.begin()
         self._register()
+        self.scopes.plant()
         for server in self.servers.values():
             server.take_backup()
         self._tick()
@@ -181,36 +187,53 @@ class CarrierWorld(World):
         compute = self.hosts[site].compute
         running = [name for name, one in compute._instances.items() if one.phase == "running"]
         if running:
-            compute.lose_instance(running[int(pick * len(running))])
+            name = running[int(pick * len(running))]
+            self.local.lost(site, name)
+            compute.lose_instance(name)
         return bool(running)
 
     # ---- customers and observers
 
     def load(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return self.customers.work()
+        return [*self.customers.work(), self._plant()]
+
+    async def _plant(self) -> None:
+        """Whatever is followed meets what must not cross, not only what is read from its beginning."""
+        while True:
+            await asyncio.sleep(PLANT_S)
+            self.scopes.plant()
 
     def on_events(self, server: StoreServer, revision: int, events: tuple[Event, ...]) -> None:
+        self.mirrors.observer.committed(server, events)
         self.chains.committed(server, events)
+        self.local.committed(server, events)
 
     def restored(self, name: str) -> None:
+        self.mirrors.observer.restored(self.servers[name])
         self.customers.store_restored(name)
+        self.local.restored(name)
 
     def healed(self) -> None:
-        """Nothing to write down: what waits is told by the links' world."""
+        self.mirrors.healed()
 
     async def rest(self) -> None:
         await self.customers.last_words()
 
     async def settled(self) -> bool:
+        """Every chain is right and every mirror equal at one moment: the sites' reports go on crossing for ever."""
+        equal = self.mirrors.equal()
         self.wrong = self.chains.wrong()
-        return not self.wrong
+        return equal and not self.wrong
 
     def unsettled(self) -> None:
-        for one in self.wrong[:5]:
+        for one in (*self.wrong[:5], *self.mirrors.differences()):
             self.problem(f"rest: {one}")
 
     async def conclude(self) -> None:
+        self.local.conclude()
         self.chains.tell_end()
+        self.scopes.conclude()
+        self.mirrors.conclude()
 
 
 _ACCESS = {

@@ -1,7 +1,7 @@
 """The world "links": three sites and their tier with the real link code, customers that write and take back keys.
 
 Small on purpose: some ten keys a direction, tight limits in half of the seeds, so that every race is likely and a
-thousand seeds take a minute. Judged: order, resync, convergence, memory (G4-G7).
+thousand seeds take a minute. Judged: order, resync, convergence, memory, scope (G4-G8).
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 from isthmus.chaos.simulation.carriage import LIMITS, TIER, TIGHT, Gateway, SiteDialer
-from isthmus.chaos.simulation.mirrors import Direction, MirrorObserver, directions
+from isthmus.chaos.simulation.mirrors import Direction
 from isthmus.chaos.simulation.processes import Process
 from isthmus.chaos.simulation.schedule import Schedule
+from isthmus.chaos.simulation.scope_observer import FOREIGN
 from isthmus.chaos.simulation.stores import SimStore, StoreServer
 from isthmus.chaos.simulation.world import SITES, World
-from isthmus.federation.digest import META, digest, imported
 from isthmus.kv.errors import StoreError
 from isthmus.kv.port import Event
-from isthmus.policy.scopes import Verb
 
 GATEWAYS = (f"{TIER}.gateway1", f"{TIER}.gateway2")
 MEMORY_BOUND_BYTES = 8 * 1024 * 1024
@@ -33,7 +32,7 @@ class LinksWorld(World):
     lasts_s = 8.0
     settles_s = 40.0
     process_names = (*GATEWAYS, *(f"{site}.link" for site in SITES))
-    promises = ("G4", "G5", "G6", "G7")
+    promises = ("G4", "G5", "G6", "G7", "G8")
 
     def __init__(self, schedule: Schedule, commit: str = "") -> None:
         super().__init__(schedule, commit)
@@ -41,14 +40,12 @@ class LinksWorld(World):
         self.limits = chance.choice((LIMITS, TIGHT))
         self.busy_s = chance.choice((0.15, 0.4, 1.0))
         self.keys = chance.choice((3, 8))
-        self.mirrors = MirrorObserver(self.record, directions(SITES))
         self._written = 0
-        self._equal: set[str] = set()
 
     # ---- who is there
 
     def populate(self) -> Iterator[Process]:
-        self.mirrors.begin()
+        self.mirrors.observer.begin()
         for name in GATEWAYS:
             yield Process(name, self._gateway, self.failed)
         for index, site in enumerate(SITES):
@@ -81,7 +78,7 @@ class LinksWorld(World):
             for _ in range(chance.choice((1, 1, 1, 6))):
                 key = chance.choice(keys)
                 self._written += 1
-                value = b"%d" % self._written
+                value = b"%b%d" % (FOREIGN if "/secrets/" in key else b"", self._written)
                 try:
                     if chance.random() < 0.3:
                         await store.delete(key)
@@ -121,51 +118,21 @@ class LinksWorld(World):
     # ---- observers
 
     def on_events(self, server: StoreServer, revision: int, events: tuple[Event, ...]) -> None:
-        self.mirrors.committed(server, events)
+        self.mirrors.observer.committed(server, events)
 
     def restored(self, name: str) -> None:
-        self.mirrors.restored(self.servers[name])
+        self.mirrors.observer.restored(self.servers[name])
 
     def healed(self) -> None:
-        for way in self.mirrors.ways:
-            want, have = self._sets(way)
-            backlog = len(dict(want.items() ^ have.items()))
-            self.record.heal("sim", link=way.name, backlog=backlog)
-
-    def _sets(self, way: Direction) -> tuple[dict[str, bytes], dict[str, bytes]]:
-        """What must be there and what is."""
-        want = {}
-        for entry in self.servers[way.source].mvcc._current.values():
-            relative = way.relative(entry.key)
-            if relative is not None and way.scope.decide(Verb.PUT, relative):
-                want[relative] = entry.value
-        below = self.servers[way.target].mvcc.snapshot(way.into).entries
-        cut = len(way.into)
-        have = {
-            entry.key[cut:]: entry.value for entry in below if not entry.key[cut:].startswith(META)
-        }
-        return want, have
+        self.mirrors.healed()
 
     async def settled(self) -> bool:
-        """Every mirror holds what its source does; each says so once, when it begins to."""
-        for way in self.mirrors.ways:
-            want, have = self._sets(way)
-            if want == have and way.name not in self._equal:
-                self._equal.add(way.name)
-                await self._tell_digest(way)
-        return len(self._equal) == len(self.mirrors.ways)
+        """Every mirror holds what its source does."""
+        return self.mirrors.equal()
 
     async def conclude(self) -> None:
-        for way in self.mirrors.ways:
-            await self._tell_digest(way)
-
-    async def _tell_digest(self, way: Direction) -> None:
-        """Both digests as the federation's own code computes them."""
-        source = await digest(self.servers[way.source].memory, way.roots, way.scope)
-        target = await digest(self.servers[way.target].memory, imported(way.source))
-        self.record.digest(
-            "sim", link=way.name, source=source.hex, target=target.hex, keys=source.keys
-        )
+        self.mirrors.conclude()
+        self.scopes.conclude()
 
     def unsettled(self) -> None:
         """The judges say it (G4, G6)."""
