@@ -146,21 +146,26 @@ class Premises:
     _processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     async def run(self, *argv: str, timeout_s: float = 60.0) -> tuple[int, str]:
-        """A command to its end: exit code, output of both kinds."""
+        """A command to its end: exit code, and what it printed; of a failed one its complaints too.
+
+        What a command that succeeded wrote to its standard error is no part of its answer: etcdctl warns there of
+        an attempt that it repeated.
+        """
         process = await asyncio.create_subprocess_exec(
             *self._enter(),
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=asyncio.subprocess.PIPE,
         )
         try:
             async with asyncio.timeout(timeout_s):
-                output, _ = await process.communicate()
+                answer, complaint = await process.communicate()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-        return process.returncode or 0, output.decode()
+        code = process.returncode or 0
+        return code, (answer + complaint if code else answer).decode()
 
     async def python(self, script: str, *arguments: object) -> str:
         """A small program to its end; RuntimeError with its output when it fails."""

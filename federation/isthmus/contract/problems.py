@@ -234,6 +234,8 @@ def _type(expected: str, fix: str) -> Wording:
 def _text(value: object, _: Mapping[str, Any]) -> tuple[str, str, str]:
     scalar = isinstance(value, bool | int | float)
     fix = f'put it in quotes: "{json.dumps(value)}"' if scalar else "write one word"
+    if isinstance(value, float):  # 0e0 was written, and 0.0 is another name
+        fix = "put it in quotes, as it is written"
     return "wrong-type", f"is {_kind(value)}, text is expected", fix
 
 

@@ -163,3 +163,11 @@ try:
 except OSError as error:
     print(type(error).__name__)
 """
+
+
+async def test_an_answer_is_what_a_command_printed_not_what_it_complained_of(site: Site) -> None:
+    """Why: etcdctl warns of an attempt that it repeats; read as a list of keys, the warning failed a whole run."""
+    script = "echo key; echo warning >&2; exit"
+    assert await site.at(SITE).run("sh", "-c", f"{script} 0") == (0, "key\n")
+    code, text = await site.at(SITE).run("sh", "-c", f"{script} 7")
+    assert (code, sorted(text.split())) == (7, ["key", "warning"]), "a failure tells why"

@@ -233,14 +233,15 @@ class Lab:
     # ---- packets
 
     async def run(self, netns: str | None, *command: str) -> tuple[int, str]:
-        """A command at a customer's place; exit code and output."""
+        """A command at a customer's place: exit code, and what it printed; of a failed one its complaints too."""
         enter = () if netns is None else ("nsenter", f"--net=/run/netns/{netns}")
         process = await asyncio.create_subprocess_exec(
-            *enter, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *enter, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
         async with asyncio.timeout(60):
-            output, _ = await process.communicate()
-        return process.returncode or 0, output.decode()
+            answer, complaint = await process.communicate()
+        code = process.returncode or 0
+        return code, (answer + complaint if code else answer).decode()
 
     async def python(self, netns: str, script: str, *arguments: object) -> str:
         code, output = await self.run(

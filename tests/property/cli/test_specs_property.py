@@ -88,7 +88,9 @@ def test_a_number_where_a_name_is_expected(name: str) -> None:
     text = f"tenant: t\nchain: c\ningress: {{attachment: {name}}}\negress: {{attachment: b}}\n"
     (error,) = parse(f"{text}functions: [{{name: f, type: t}}]\n".encode(), "x.yaml").errors
     assert (error.line, error.field) == (3, "ingress.attachment")
-    assert "quotes" in error.fix
+    assert error.fix == "put it in quotes, as it is written", (
+        "another spelling would be another name"
+    )
     quoted = text.replace(name, f'"{name}"')
     assert parse(f"{quoted}functions: [{{name: f, type: t}}]\n".encode(), "x.yaml").errors == ()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.link_mutants import Plant, sweeps_before_end, takes_any_order
-from tests.simulation.proving.test_mutants import found, resumes_from_the_present
+from tests.simulation.proving.test_mutants import condemned, resumes_from_the_present
 
 from isthmus.chaos.simulation.carriage import TIER
 from isthmus.chaos.simulation.processes import current
@@ -126,7 +126,5 @@ def test_a_mutant_is_found_by_the_judge_of_its_promise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Why: a judge that never condemned anybody in this world may have no records to read in it."""
-    monkeypatch.setattr(CarrierWorld, "settles_s", 15.0)
-    plant(monkeypatch)
-    outcome = found("carrier", kinds, within)
+    outcome = condemned(plant, kinds, within, monkeypatch)
     assert any(failure.startswith(broken) for failure in outcome.failures), outcome.failures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from tests.unit.proving.tale import Tale
 
@@ -15,6 +16,7 @@ from isthmus.chaos.simulation.scope_observer import FOREIGN, ScopeObserver, plan
 from isthmus.chaos.simulation.stats import Stats
 from isthmus.chaos.simulation.stores import StoreServer
 from isthmus.federation import link_pb2 as pb
+from isthmus.kv.port import Event
 from isthmus.policy.keys import ROOT
 from isthmus.policy.scopes import Decision, Verb
 
@@ -36,8 +38,8 @@ class Pair:
         self.scopes = ScopeObserver(self.tale.say, self.servers, (UP, DOWN))
         self.mirrors.observer.begin()
 
-    def _events(self, server: StoreServer, revision: int, events: object) -> None:
-        self.mirrors.observer.committed(server, events)  # type: ignore[arg-type]
+    def _events(self, server: StoreServer, revision: int, events: Sequence[Event]) -> None:
+        self.mirrors.observer.committed(server, events)
 
     def put(self, name: str, key: str, value: bytes) -> None:
         self.servers[name].mvcc.put(key, value)

@@ -34,6 +34,8 @@ class Tier:
     state: str = "unknown"
     summary: dict[str, int] | None = None
     verdict: str = "refused"
+    before: str = "accepted"
+    """The verdict while the word was fresh."""
     written_during: str = ""
     """A question during which the site's word arrives anew: ``sites`` or ``chains``."""
     revision: int = 7
@@ -48,7 +50,8 @@ class Tier:
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         """Its API."""
-        if f"/{self.written_during}" in request.url.path and self.written_during:
+        late = self.now_s > TTL_S and self.written_during
+        if late and f"/{self.written_during}" in request.url.path:
             self.revision += 1
         if request.url.path == "/v1/sites":
             row = {"site": "milan", "state": self.state, "summary": self.summary}
@@ -59,7 +62,8 @@ class Tier:
             assert json.loads(request.content)["constraints"] == {"sites": ["milan"]}
         elif request.method == "DELETE":
             self.chains.remove(request.url.path.rpartition("/")[2])
-        return httpx.Response(200, json=_document(self.verdict))
+        verdict = self.before if self.now_s < TTL_S else self.verdict
+        return httpx.Response(200, json=_document(verdict))
 
 
 def _document(verdict: str, *, current: bool = True) -> dict[str, object]:
@@ -78,6 +82,9 @@ def _looked(tier: Tier, times: int = 1) -> Tale:
         ) as client:
             sites = ("milan", "paris", "zurich")
             ages = Ages(tale.say, _Only(tier), lambda: client, lambda: tier.now_s, sites)
+            then, tier.now_s = tier.now_s, 1.0
+            await ages.once()
+            tier.now_s = then
             for _ in range(times):
                 await ages.once()
             await ages.close()
@@ -118,17 +125,25 @@ def test_a_stale_fact_taken_as_known_breaks_it(mutant: Tier) -> None:
     _looked(mutant).broken("G12", "16.0 s old, its limit is 15.0 s")
 
 
-def test_a_fresh_fact_is_no_sample_and_asks_nothing_of_the_placer() -> None:
+def test_a_fresh_fact_is_no_sample_and_the_placer_is_asked_once() -> None:
     """Why: a run in which nothing was too old has not tried the promise."""
     tier = Tier(TTL_S - 1, state="alive", summary={})
-    _looked(tier).no_data("G12")
-    assert tier.asked == 0
+    _looked(tier, times=3).no_data("G12")
+    assert tier.asked == 1
+
+
+def test_a_chain_that_was_refused_before_too_is_no_sample() -> None:
+    """Why: refused whatever is known of the site, it would keep the promise for a placer that believes for ever."""
+    told = _looked(Tier(TTL_S + 1, before="refused")).records
+    assert told
+    assert {one.text("by") for one in told} == {"global.api"}
 
 
 def test_a_word_that_arrives_during_the_question_is_no_sample() -> None:
     """Why: the one who answered may have seen the new word; "alive" was right then, and blamed would be a lie."""
     tier = Tier(TTL_S + 1, state="alive", written_during="sites")
-    assert all(one.text("by") == "global.placer" for one in _looked(tier).records)
+    stale = [one for one in _looked(tier).records if one.number("now") > TTL_S]
+    assert {one.text("by") for one in stale} == {"global.placer"}
     tier = Tier(TTL_S + 1, verdict="accepted", written_during="chains")
     assert _looked(tier).kept("G12").samples == 1
 
@@ -137,7 +152,7 @@ def test_the_placer_is_asked_once_a_silence() -> None:
     """Why: the load on the tier is the customers'; one decision on a stale fact is a sample, a hundred are churn."""
     tier = Tier(TTL_S + 1)
     assert _looked(tier, times=5).kept("G12").samples == 6
-    assert tier.asked == 1
+    assert tier.asked == 2, "fresh, and stale"
 
 
 def test_what_counts_as_known_and_as_a_decision() -> None:

@@ -57,6 +57,8 @@ class Ages:
     api: Callable[[], httpx.AsyncClient]
     clock: Callable[[], float] = utc_seconds
     sites: Sequence[str] = SITES
+    _able: set[str] = field(default_factory=set)
+    """Where such a chain was placed while the word was fresh: a refusal later is the age's, not the chain's."""
     _decided: set[str] = field(default_factory=set)
     _left: set[str] = field(default_factory=set)
     _asked: int = 0
@@ -81,9 +83,10 @@ class Ages:
                 self._tell("global.api", row["site"], word, now, treated(row), used=False)
         await self._clear()
         for site, word in after.items():
-            if not word.envelope.expired(now):
+            stale = word.envelope.expired(now)
+            if not stale:
                 self._decided.discard(site)
-            elif site not in self._decided:
+            if site not in (self._decided if stale else self._able):
                 await self._decision(site)
 
     async def close(self) -> None:
@@ -98,7 +101,9 @@ class Ages:
     # -- the placer
 
     async def _decision(self, site: str) -> None:
-        """May a new chain be put where nothing is known of the room? Only while nobody has heard of it since."""
+        """May a new chain be put here? Told only when nobody has heard of the site since; refused for its age, only
+        when the same chain was taken before.
+        """
         self._asked += 1
         name = f"age-{self._asked}"
         before, now = await self._word(site), self.clock()
@@ -112,9 +117,14 @@ class Ages:
         verdict = await self._verdict(name)
         word = _same(before, await self._word(site))
         await self._clear()
-        if verdict and word is not None and word.envelope.expired(now):
+        if not verdict or word is None:
+            return
+        accepted = verdict == "accepted"
+        if not word.envelope.expired(now):
+            if accepted:
+                self._able.add(site)
+        elif site in self._able:
             self._decided.add(site)
-            accepted = verdict == "accepted"
             self._tell(
                 "global.placer", site, word, now, "known" if accepted else "unknown", used=accepted
             )
