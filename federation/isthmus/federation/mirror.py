@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from isthmus.federation.errors import FederationError, LinkLost
+from isthmus.federation.errors import FederationError, LinkEnded, LinkLost
 from isthmus.federation.filters import DenialLog, ExportFilter
 from isthmus.federation.link import Clocks, Ends, Link
 from isthmus.federation.raw_ends import (
@@ -129,43 +129,52 @@ class Mirror:
         self._clocks = clocks
         self._on_synced = on_synced
         self._on_trouble = on_trouble
-        self._notary = _Notary(clocks.utc_s())
         self._told = False
         self._refused: StoreError | None = None
+        self._exported = asyncio.Event()
+        self._exported.set()
         self.link: Link | None = None
 
     async def run(self) -> None:
         """For ever; raises PermissionDenied or Unauthenticated when a store will not have us."""
         source = EtcdStore.connect(self._settings.source)
         destination = EtcdStore.connect(self._settings.destination)
+        try:
+            while True:
+                try:
+                    await self._live(source, destination)
+                except (PermissionDenied, Unauthenticated):
+                    raise
+                except (FederationError, StoreError) as error:
+                    self._trouble(error)
+                await asyncio.sleep(RETRY_S)
+        finally:
+            await source.aclose()
+            await destination.aclose()
+
+    async def _live(self, source: EtcdStore, destination: EtcdStore) -> None:
+        """One life of the link. Its certificates are made for it: they live a day, a mirror may run for years."""
+        notary = _Notary(self._clocks.utc_s())
         server = grpc.aio.server(
             options=server_options(LIMITS, handshake_timeout_ms=2000, max_streams=2)
         )
         try:
-            port = self._listen(server, source)
+            port = self._listen(server, source, notary)
             await server.start()
-            while True:
-                try:
-                    await self._import(port, destination)
-                except (PermissionDenied, Unauthenticated):
-                    raise
-                except (FederationError, StoreError) as error:
-                    if self._refused is not None:
-                        raise self._refused from None
-                    self._on_trouble(f"{type(error).__name__}: {error}")
-                await asyncio.sleep(RETRY_S)
+            await self._import(port, destination, notary)
+        except FederationError:
+            await self._verdict()
+            raise
         finally:
             await server.stop(0)
-            await source.aclose()
-            await destination.aclose()
 
-    def _listen(self, server: Any, source: EtcdStore) -> int:
-        passport = self._notary.passport(SOURCE)
+    def _listen(self, server: Any, source: EtcdStore, notary: _Notary) -> int:
+        passport = notary.passport(SOURCE)
 
         async def export(_: Any, context: Any) -> None:
             peer = verify_peer(
                 presented_chain(context.auth_context()),
-                self._notary.bundles,
+                notary.bundles,
                 self._clocks.utc_s(),
                 usage=Usage.CLIENT,
             )
@@ -178,7 +187,7 @@ class Mirror:
         server.add_generic_rpc_handlers((handlers,))
         credentials = grpc.ssl_server_credentials(
             [(passport.key, passport.chain)],
-            root_certificates=self._notary.bundle,
+            root_certificates=notary.bundle,
             require_client_auth=True,
         )
         port: int = server.add_secure_port("127.0.0.1:0", credentials)
@@ -201,19 +210,33 @@ class Mirror:
             limits=LIMITS,
             denials=denials,
         )
+        self._exported.clear()
         try:
             await Link(ends, channel, self._clocks).run()
         except (PermissionDenied, Unauthenticated) as error:
             self._refused = error
         except (FederationError, StoreError) as error:
             if not isinstance(error, LinkLost):
-                self._on_trouble(f"{type(error).__name__}: {error}")
+                self._trouble(error)
+        finally:
+            self._exported.set()
 
-    async def _import(self, port: int, store: EtcdStore) -> None:
-        passport = self._notary.passport(DESTINATION)
-        credentials = grpc.ssl_channel_credentials(
-            self._notary.bundle, passport.key, passport.chain
-        )
+    async def _verdict(self) -> None:
+        """Raises what the source's store refused. The exporter says goodbye before it tells us why it ended."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_S):
+                await self._exported.wait()
+        if self._refused is not None:
+            raise self._refused from None
+
+    def _trouble(self, error: Exception) -> None:
+        """Of a goodbye nothing is told: the end that said it is in this process, and tells its own trouble."""
+        if not isinstance(error, LinkEnded):
+            self._on_trouble(f"{type(error).__name__}: {error}")
+
+    async def _import(self, port: int, store: EtcdStore, notary: _Notary) -> None:
+        passport = notary.passport(DESTINATION)
+        credentials = grpc.ssl_channel_credentials(notary.bundle, passport.key, passport.chain)
         options = [
             *channel_options(LIMITS),
             ("grpc.ssl_target_name_override", SOURCE.server_name),
