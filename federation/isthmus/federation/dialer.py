@@ -1,8 +1,8 @@
 """The site's end: dial a gateway, run the link, dial again (DESIGN section 6: edge sites sit behind NAT, so they dial).
 
-Each dial is a connection of its own, resolved anew; several gateways are tried in turn. Pauses are jittered and short
-after a loss, long after a refusal that dialling cannot change. The gateway is known by its server name, which only
-its tier's authority may sign, and greets with the name we expect.
+Each dial is a channel of its own, resolved anew; of a name with several addresses any is tried first and the others
+soon after, several names are tried in turn. How long to wait in between says :mod:`isthmus.federation.backoff`. The
+gateway is known by its server name, which only its tier's authority may sign, and greets with the name we expect.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -19,39 +19,26 @@ import grpc.aio
 from isthmus.contract.envelope import Stamp
 from isthmus.contract.scopes import site_exports
 from isthmus.federation.accord import Accords
+from isthmus.federation.backoff import ending, pause_s
 from isthmus.federation.destination import quarantine
 from isthmus.federation.errors import (
-    AGREEMENT_CODES,
     AgreementChanged,
     AgreementRefused,
     CutOff,
     FederationError,
-    LinkEnded,
-    LinkLost,
-    PeerRefused,
 )
 from isthmus.federation.filters import DenialLog
 from isthmus.federation.link import Clocks, Link, LinkPlan, Tap, peer_ends
-from isthmus.federation.session import Phase
 from isthmus.federation.settings import SiteLinkSettings
 from isthmus.federation.standing import Standing
 from isthmus.federation.status import LinkStatus
 from isthmus.federation.terms import LinkTerms
-from isthmus.federation.transport import ClientChannel, channel_options
+from isthmus.federation.transport import ANY_ADDRESS, ClientChannel, channel_options
 from isthmus.identity import Identity
 from isthmus.kv.errors import StoreError
 from isthmus.kv.port import KeyValueStore
 from isthmus.trust.errors import TrustError
 from isthmus.trust.workload import CERT, KeyAndCert, load
-
-REFUSING_CODES = AGREEMENT_CODES | {
-    "claim-refused",
-    "version-refused",
-    "peer-refused",
-    "denials",
-    "revoked",
-    "expired",
-}
 
 
 class Renewed(FederationError):
@@ -61,7 +48,7 @@ class Renewed(FederationError):
 
 
 class SiteLink:
-    """Dials until cancelled. ``jitter`` gives numbers from 0 to 1."""
+    """Dials until cancelled. ``jitter`` gives numbers from 0 to 1; ``sleep`` waits between dials."""
 
     def __init__(
         self,
@@ -71,7 +58,9 @@ class SiteLink:
         *,
         jitter: Callable[[], float],
         tap: Tap | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._sleep = sleep
         self._settings = settings
         self._store = store
         self._clocks = clocks
@@ -79,6 +68,9 @@ class SiteLink:
         self._tap = tap
         self._peer = settings.peer.peer()
         self._link: Link | None = None
+        """The newest one, for the status; it may have ended."""
+        self._made: Link | None = None
+        """What the present dial made, if it came so far."""
         self._last_error = self._doubt = ""
         self._dials = 0
         self._denials = DenialLog()
@@ -94,18 +86,22 @@ class SiteLink:
         """Dial, link, pause, for ever."""
         failures = 0
         for address in itertools.cycle(self._settings.dial):
-            opened_at_s = self._clocks.monotonic_s()
-            pause_s = 0.0
+            wait_s, self._made = 0.0, None
             try:
                 await self._once(address)
             except (Renewed, AgreementChanged):
                 failures = 0
             except (FederationError, StoreError, TrustError, OSError) as error:
-                lasted = self._clocks.monotonic_s() - opened_at_s > self._settings.limits.beat_s
-                failures = 0 if lasted and self._was_open() else failures + 1
+                failures = 0 if self._lasted() else failures + 1
                 self._last_error = f"{getattr(error, 'code', 'store')}: {error}"
-                pause_s = self._pause_s(error, failures)
-            await asyncio.sleep(pause_s)
+                pauses = self._settings.pauses()
+                wait_s = pause_s(pauses, ending(error), failures, self._jitter())
+            await self._sleep(wait_s)
+
+    def _lasted(self) -> bool:
+        """Did this dial give a link that was open for longer than a beat? One that dies at once is a failure, too; and
+        the link of an earlier dial says nothing about this one."""
+        return self._made is not None and self._made.open_s > self._settings.limits.beat_s
 
     def status(self) -> LinkStatus:
         """This moment."""
@@ -133,7 +129,7 @@ class SiteLink:
             channel = ClientChannel(self._connect(address, held))
             await channel.open(self._settings.connect_timeout_s)
             plan = self._plan(held.identity, terms)
-            self._link = Link(
+            self._link = self._made = Link(
                 peer_ends(plan, self._store, self._clocks, self._denials),
                 channel,
                 self._clocks,
@@ -188,6 +184,7 @@ class SiteLink:
         proxy = self._settings.proxy
         options = [
             *channel_options(self._settings.limits),
+            ("grpc.service_config", ANY_ADDRESS),
             ("grpc.http_proxy", f"http://{proxy}") if proxy else ("grpc.enable_http_proxy", 0),
             ("grpc.ssl_target_name_override", self._peer.identity.server_name),
             ("grpc.use_local_subchannel_pool", 1),
@@ -243,19 +240,5 @@ class SiteLink:
             return ()
         return (status.st_mtime_ns, status.st_ino)
 
-    def _was_open(self) -> bool:
-        link = self._link
-        return link is not None and (link.session.version > 0 or link.session.phase is Phase.OPEN)
 
-    def _pause_s(self, error: Exception, failures: int) -> float:
-        settings = self._settings
-        refused = isinstance(error, PeerRefused | CutOff) or (
-            isinstance(error, LinkEnded) and error.code in REFUSING_CODES
-        )
-        if refused:
-            return settings.refused_backoff_s * (0.5 + self._jitter())
-        ceiling_s = settings.backoff_min_s * 2.0 ** min(failures, 10)
-        return min(settings.backoff_max_s, ceiling_s) * (0.5 + self._jitter() / 2)
-
-
-__all__ = ["LinkLost", "Renewed", "SiteLink"]
+__all__ = ["Renewed", "SiteLink"]

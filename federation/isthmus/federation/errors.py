@@ -11,6 +11,7 @@
     |-- CutOff                      our own watchdog: certificate expired, revoked, or no longer in the policy (G9)
     |-- AgreementChanged            the operators agreed anew: dial again under the new terms
     |-- Superseded                  a newer link of the same peer took over
+    |-- Leaving                     this gateway is told to stop: dial another one, now
     `-- SettingsRefused             a settings file is wrong; the message names the field
 
 ``code`` is stable, is counted in the status of the link and is what a Bye frame carries.
@@ -113,6 +114,24 @@ class Superseded(FederationError):
     """Another link of the same peer is newer than this one."""
 
     code = "superseded"
+
+
+class Leaving(FederationError):
+    """We stop; nothing is wrong with the peer, which had better dial again at once."""
+
+    code = "leaving"
+
+
+def leaving(error: Exception) -> bool:
+    """True when the other side said that it stops."""
+    return isinstance(error, LinkEnded) and error.code == Leaving.code
+
+
+class StillLinked(FederationError):
+    """What is held of a peer cannot be forgotten while a link with it is there."""
+
+    code = "still-linked"
+    retryable = False
 
 
 class SettingsRefused(FederationError):

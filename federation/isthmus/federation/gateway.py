@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -25,12 +24,13 @@ from isthmus.federation.errors import (
     AgreementRefused,
     CutOff,
     FederationError,
+    Leaving,
     PeerRefused,
     ProtocolViolation,
     Superseded,
 )
-from isthmus.federation.filters import DenialLog
 from isthmus.federation.link import TICK_S, Clocks, Link, LinkPlan, Tap, peer_ends
+from isthmus.federation.seats import Seat, answer, vacate
 from isthmus.federation.settings import GatewaySettings
 from isthmus.federation.standing import Standing
 from isthmus.federation.status import LinkStatus
@@ -46,23 +46,8 @@ from isthmus.trust.errors import TrustError
 from isthmus.trust.workload import CERT, load
 
 log = logging.getLogger("isthmus.federation")
+STOPS = "this gateway stops"
 TapOf = Callable[[str], Tap | None]
-
-
-@dataclass(slots=True)
-class _Seat:
-    """What one peer has here: its running link, if any, and what its earlier ones left to tell."""
-
-    task: asyncio.Task[Any] | None = None
-    link: Link | None = None
-    last: LinkStatus | None = None
-    connects: int = 0
-    marking: asyncio.Task[None] | None = None
-    owed: str = ""
-    """Why what we hold of it is to be marked: tried every second until the store has taken the mark."""
-    marked: str = ""
-    """Why what we hold of it is marked, as our store has acknowledged."""
-    denials: DenialLog = field(default_factory=DenialLog)
 
 
 class Gateway:
@@ -82,7 +67,7 @@ class Gateway:
         self._tap_of = tap_of
         self._identity = load(settings.credentials).identity
         self._table = settings.table()
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, Seat] = {}
         self._server: Any = None
         self.standing = Standing(
             settings.bundles,
@@ -105,6 +90,8 @@ class Gateway:
         must not be, who was cut off. What TLS itself turns away never gets here."""
         self.port = 0
         self._judging: asyncio.Task[None] | None = None
+        self.leaving = False
+        """Told to stop: nobody is let in any more."""
 
     async def start(self) -> None:
         """Listen."""
@@ -128,15 +115,20 @@ class Gateway:
         self._judging = asyncio.get_running_loop().create_task(self._judge_absent())
 
     async def stop(self, grace_s: float = 1.0) -> None:
-        """End every link and the server."""
+        """Listen no more, tell every peer to go to another gateway, end. A call that comes now hears the same."""
+        self.leaving = True
+        loop = asyncio.get_running_loop()
         if self._judging is not None:
             self._judging.cancel()
             await asyncio.gather(self._judging, return_exceptions=True)
+        ending = None if self._server is None else loop.create_task(self._server.stop(grace_s))
+        await asyncio.sleep(0)  # the door is shut before anybody is told to knock
         for seat in self._seats.values():
-            if seat.task is not None:
+            if seat.task is not None and seat.link is not None:
+                seat.link.dismiss(Leaving(STOPS))
                 seat.task.cancel()
-        if self._server is not None:
-            await self._server.stop(grace_s)
+        if ending is not None:
+            await ending
         marking = [seat.marking for seat in self._seats.values() if seat.marking is not None]
         await asyncio.gather(*marking, return_exceptions=True)
 
@@ -199,11 +191,11 @@ class Gateway:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, unknown.code)
         except CutOff as cut:
             self.refused[cut.code] += 1
-            await context.abort(*_answer(cut))
+            await context.abort(*answer(cut))
         try:
             await self._serve(verified, peer, context)
         except (FederationError, StoreError) as error:
-            await context.abort(*_answer(error))
+            await context.abort(*answer(error))
 
     def _admit(self, auth_context: Any) -> tuple[VerifiedPeer, Peer]:
         chain = presented_chain(auth_context)
@@ -214,12 +206,14 @@ class Gateway:
         return verified, peer
 
     async def _serve(self, verified: VerifiedPeer, peer: Peer, context: Any) -> None:
-        seat = self._seats.setdefault(peer.name, _Seat())
-        await _vacate(seat)
+        seat = self._seats.setdefault(peer.name, Seat())
+        await vacate(seat)
         self.standing.check(verified, self._table.version)  # waiting took its time
         seat.connects += 1
         terms = await self._agreed(peer, seat)
-        await _vacate(seat)  # the store was asked meanwhile
+        await vacate(seat)  # the store was asked meanwhile
+        if self.leaving:
+            raise Leaving(STOPS)
         plan = self._plan(peer, terms)
         link = Link(
             peer_ends(plan, self._store, self._clocks, seat.denials),
@@ -236,7 +230,9 @@ class Gateway:
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise  # the call itself was cancelled: the peer is gone
-            raise Superseded("a newer link of this peer, or the gateway stops") from None
+            if self.leaving:
+                raise Leaving(STOPS) from None
+            raise Superseded("a newer link of this peer") from None
         except FederationError as error:
             if isinstance(error, (CutOff, PeerRefused, ProtocolViolation)):
                 self.refused[error.code] += 1
@@ -255,7 +251,7 @@ class Gateway:
                 seat.last = link.status().model_copy(update={"last_error": error_text})
                 seat.link = seat.task = None
 
-    async def _agreed(self, peer: Peer, seat: _Seat) -> LinkTerms | None:
+    async def _agreed(self, peer: Peer, seat: Seat) -> LinkTerms | None:
         """The agreement with a peer that needs one; without it nothing starts, and what we hold of it is marked."""
         try:
             listed = self._listed.get(peer.name)
@@ -265,7 +261,7 @@ class Gateway:
             await self._refuse(peer, seat, refused)
             raise
 
-    async def _refuse(self, peer: Peer, seat: _Seat, refused: CutOff | AgreementRefused) -> None:
+    async def _refuse(self, peer: Peer, seat: Seat, refused: CutOff | AgreementRefused) -> None:
         seat.last = LinkStatus(
             peer=peer.name,
             state="refused",
@@ -295,7 +291,7 @@ class Gateway:
         if seat is not None and seat.link is not None:
             return  # it came meanwhile, and was judged
         if over is not None:
-            seat = self._seats.setdefault(peer.name, _Seat())
+            seat = self._seats.setdefault(peer.name, Seat())
             if over.code not in (seat.marked, seat.owed):
                 await self._refuse(peer, seat, over)
                 return
@@ -342,20 +338,20 @@ class Gateway:
 
         return guard
 
-    async def _quarantine(self, peer: Peer, seat: _Seat, cut: CutOff | AgreementRefused) -> None:
+    async def _quarantine(self, peer: Peer, seat: Seat, cut: CutOff | AgreementRefused) -> None:
         """What we hold of a peer that lost its right is marked, so that no reader takes it for current (G9)."""
         if cut.code != "policy-changed":
             seat.owed = cut.code
             await self._try_mark(peer, seat)
 
-    async def _try_mark(self, peer: Peer, seat: _Seat) -> None:
+    async def _try_mark(self, peer: Peer, seat: Seat) -> None:
         """One attempt at the mark that is owed. Not by the call itself: who hears that he is cut hangs up, and that
         cancels the call in mid-write."""
         if seat.marking is None or seat.marking.done():
             seat.marking = asyncio.get_running_loop().create_task(self._mark(peer, seat))
         await asyncio.shield(seat.marking)
 
-    async def _mark(self, peer: Peer, seat: _Seat) -> None:
+    async def _mark(self, peer: Peer, seat: Seat) -> None:
         code = seat.owed
         as_of = self._clocks.utc_s()
         try:
@@ -366,33 +362,3 @@ class Gateway:
         seat.marked = code
         if seat.owed == code:
             seat.owed = ""
-
-
-async def _vacate(seat: _Seat) -> None:
-    """End the peer's older link before the newer one starts; a mark under way lands first, to be taken away by it."""
-    while (task := _under_way(seat)) is not None:  # another newcomer may have been faster
-        if task is seat.task:
-            task.cancel()
-        await asyncio.wait([task])
-
-
-def _under_way(seat: _Seat) -> asyncio.Task[Any] | None:
-    tasks = (seat.task, seat.marking)
-    return next((task for task in tasks if task is not None and not task.done()), None)
-
-
-def _answer(error: FederationError | StoreError) -> tuple[grpc.StatusCode, str]:
-    """The call's status; details stay here, since the peer may not be a friend."""
-    if isinstance(error, StoreError):
-        return grpc.StatusCode.UNAVAILABLE, "store"
-    if isinstance(error, CutOff):
-        return grpc.StatusCode.UNAUTHENTICATED, error.code
-    if isinstance(error, PeerRefused):
-        return grpc.StatusCode.PERMISSION_DENIED, error.code
-    if isinstance(error, ProtocolViolation):
-        denied = error.code == "denials"
-        return (
-            grpc.StatusCode.PERMISSION_DENIED if denied else grpc.StatusCode.INVALID_ARGUMENT,
-            error.code,
-        )
-    return grpc.StatusCode.UNAVAILABLE, error.code

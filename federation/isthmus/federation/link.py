@@ -156,6 +156,9 @@ class Link:
         self._tap = tap
         self._writing = asyncio.Lock()
         self._since_s = clocks.utc_s()
+        self.open_s = 0.0
+        """How long both ends had greeted each other, once it is over."""
+        self._dismissed: FederationError | None = None
         self._bytes = [0, 0]
         self._frames = [0, 0]
         self.denials = ends.denials
@@ -189,9 +192,18 @@ class Link:
         except (FederationError, StoreError) as error:
             await self._say_bye(error)
             raise
+        except asyncio.CancelledError:
+            if self._dismissed is None:
+                raise
+            await self._say_bye(self._dismissed)
+            raise self._dismissed from None
         finally:
             self.session.phase = Phase.CLOSED
             await self._channel.close()
+
+    def dismiss(self, error: FederationError) -> None:
+        """Say in the good-bye that ``error`` is why, when the task of :meth:`run` is cancelled: do that next."""
+        self._dismissed = error
 
     async def _greet(self) -> None:
         """Who was called greets second: a caller that is refused must not be writing when it is told why (its call
@@ -212,6 +224,7 @@ class Link:
         self._since_s = self._clocks.utc_s()
 
     async def _work(self) -> None:
+        opened_at_s = self._clocks.monotonic_s()
         await self._import.open()
         loop = asyncio.get_running_loop()
         tasks = [
@@ -227,6 +240,7 @@ class Link:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self.open_s = self._clocks.monotonic_s() - opened_at_s
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from isthmus.contract.scopes import SITE_TO_TIER, TIER_TO_SITE
+from isthmus.federation.backoff import Pauses
 from isthmus.federation.errors import SettingsRefused
 from isthmus.federation.limits import LinkLimits
 from isthmus.identity import Identity
@@ -146,7 +147,12 @@ class SiteLinkSettings(_Process):
     """Jittered by a half. Short, because G4 promises convergence 5 s after a heal."""
 
     refused_backoff_s: float = Field(15.0, gt=0)
-    """After a refusal that dialling again will not change: a misconfigured site must not be a flood."""
+    """After a refusal that dialling again will not change: a misconfigured site must not be a flood. At least
+    ``backoff_max_s``, whatever stands here."""
+
+    def pauses(self) -> Pauses:
+        """As :mod:`isthmus.federation.backoff` wants them."""
+        return Pauses(self.backoff_min_s, self.backoff_max_s, self.refused_backoff_s)
 
     @field_validator("proxy")
     @classmethod

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from isthmus.federation.errors import FederationError, LinkLost, PeerRefused
+from isthmus.federation.errors import (
+    FederationError,
+    Leaving,
+    LinkEnded,
+    LinkLost,
+    PeerRefused,
+)
 from isthmus.federation.limits import LinkLimits
 from isthmus.identity.text import visible
 from isthmus.kv.cancellation import cancellations, pass_on_cancellation
@@ -22,6 +29,9 @@ from isthmus.kv.cancellation import cancellations, pass_on_cancellation
 SERVICE = "isthmus.federation.v1.Link"
 METHOD = f"/{SERVICE}/Open"
 WINDOW_BYTES = 256 * 1024
+ANY_ADDRESS = json.dumps({"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}]})
+"""gRPC's service config of a caller: else all sites would go to the address that sorts first, and a gateway behind
+the same name would idle. One that does not answer holds up the next address by 250 ms (RFC 8305)."""
 STATUS_S = 1.0
 """How long a broken call may take to say its status; it comes with the end of the stream."""
 _BROKEN = (grpc.RpcError, grpc.aio.UsageError, grpc.aio.InternalError, asyncio.InvalidStateError)
@@ -92,10 +102,20 @@ class ClientChannel:
         """Connect and start the call; raises LinkLost."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._channel.channel_ready()
+                await self._connected()
         except TimeoutError:
             raise LinkLost(f"no connection within {timeout_s} s") from None
         self._call = self._channel.stream_stream(METHOD)()
+
+    async def _connected(self) -> None:
+        """One pass over the addresses of the name. gRPC would go on with the same ones after a pause of its own; when
+        to dial again, and where the name leads by then, is the dialler's."""
+        state = self._channel.get_state(try_to_connect=True)
+        while state is not grpc.ChannelConnectivity.READY:
+            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                raise LinkLost("no connection: no address of the gateway's name took it")
+            await self._channel.wait_for_state_change(state)
+            state = self._channel.get_state(try_to_connect=True)
 
     async def send(self, frame: bytes) -> None:
         cancelled = cancellations()
@@ -126,6 +146,8 @@ class ClientChannel:
                 code, details = await self._call.code(), await self._call.details()
             if code in _REFUSALS:
                 return PeerRefused(f"{code.name}: {visible(details or '')}")
+            if details == Leaving.code:
+                return LinkEnded(Leaving.code, "the gateway stops")
         return _lost(error)
 
 

@@ -22,6 +22,7 @@ from isthmus.federation import GatewaySettings, LinkLimits, PeerSettings, SiteLi
 from isthmus.federation import link_pb2 as pb
 from isthmus.federation.dialer import SiteLink
 from isthmus.federation.gateway import Gateway
+from isthmus.federation.link import Clocks
 from isthmus.federation.run import real_clocks
 from isthmus.federation.transport import METHOD, SERVICE
 from isthmus.kv.memory import MemoryStore
@@ -249,7 +250,14 @@ async def rogue_gateway(us: Operator, script: Script) -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def site_link(
-    folder: Path, us: Operator, port: int, store: KeyValueStore, **more: Any
+    folder: Path,
+    us: Operator,
+    port: int,
+    store: KeyValueStore,
+    *,
+    clocks: Clocks | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    **more: Any,
 ) -> AsyncIterator[SiteLink]:
     """Site a, dialling ``port``."""
     credentials = save(folder / "site", *us.issue("federation", "site/a"), us.bundle_pem)
@@ -266,7 +274,8 @@ async def site_link(
         "backoff_max_s": 0.2,
         "refused_backoff_s": 0.2,
     }
-    link = SiteLink(SiteLinkSettings(**{**base, **more}), store, real_clocks(), jitter=lambda: 0.5)
+    settings = SiteLinkSettings(**{**base, **more})
+    link = SiteLink(settings, store, clocks or real_clocks(), jitter=lambda: 0.5, sleep=sleep)
     task = asyncio.create_task(link.run())
     try:
         yield link

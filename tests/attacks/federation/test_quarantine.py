@@ -15,7 +15,7 @@ from tests.federation_support import until
 from isthmus.contract.envelope import Stamp
 from isthmus.contract.quarantine import mark_key
 from isthmus.contract.scopes import import_root
-from isthmus.federation import destination, gateway
+from isthmus.federation import destination, gateway, seats
 from isthmus.federation.limits import LinkLimits
 from isthmus.kv.errors import Unavailable
 from isthmus.kv.memory import MemoryStore
@@ -60,9 +60,9 @@ async def test_a_new_link_waits_for_a_mark_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Why: a mark that lands after the takeover has removed it would stand beside a good link for as long as that one
-    lives. (Mutant: `_vacate` looks at the link only.)"""
+    lives. (Mutant: `vacate` looks at the link only.)"""
     real = destination.quarantine
-    vacate = gateway._vacate
+    vacate = seats.vacate
     began, came, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def slow(*arguments: Any, **named: Any) -> None:
@@ -75,7 +75,7 @@ async def test_a_new_link_waits_for_a_mark_under_way(
         await vacate(seat)
 
     monkeypatch.setattr(gateway, "quarantine", slow)
-    monkeypatch.setattr(gateway, "_vacate", seen)
+    monkeypatch.setattr(gateway, "vacate", seen)
     async with alliance(tmp_path, linked=False, **EXPIRED) as both:
         await asyncio.wait_for(began.wait(), 20)
         both.write(both.agreed())
