@@ -2,7 +2,7 @@
 
 Three endings want three pauses. *Lost* (silence, a broken transport, our own store): short, doubled per failure and
 capped, because a heal must be noticed within seconds (G4). *Refused* (dialling again will not change it): long, so that
-a misconfigured site is no flood. *Leaving* (the gateway said that it stops): at once, as another one is there; spread
+a misconfigured site is no flood. *Stopping* (the gateway said that it stops): at once, as others are there; spread
 over the shortest pause, since all the sites of that gateway hear it in the same moment. Who leaves again and again
 before a link has lasted counts as lost. The jitter is an argument: a number from 0 to 1, another one for each dial.
 """
@@ -17,7 +17,7 @@ from isthmus.federation.errors import (
     CutOff,
     LinkEnded,
     PeerRefused,
-    leaving,
+    stopping,
 )
 
 REFUSING_CODES = AGREEMENT_CODES | {
@@ -39,7 +39,7 @@ class Ending(Enum):
 
     LOST = "lost"
     REFUSED = "refused"
-    LEAVING = "leaving"
+    STOPPING = "stopping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def ending(error: Exception) -> Ending:
         return Ending.REFUSED
     if isinstance(error, LinkEnded) and error.code in REFUSING_CODES:
         return Ending.REFUSED
-    return Ending.LEAVING if leaving(error) else Ending.LOST
+    return Ending.STOPPING if stopping(error) else Ending.LOST
 
 
 def pause_s(pauses: Pauses, why: Ending, failures: int, jitter: float) -> float:
@@ -70,6 +70,6 @@ def pause_s(pauses: Pauses, why: Ending, failures: int, jitter: float) -> float:
     if why is Ending.REFUSED:
         return max(pauses.refused_s, pauses.max_s) * (0.5 + jitter)
     ceiling_s = min(pauses.max_s, pauses.min_s * 2.0 ** min(failures, MOST_DOUBLINGS))
-    if why is Ending.LEAVING and failures <= 1:
+    if why is Ending.STOPPING and failures <= 1:
         return min(pauses.min_s, pauses.max_s) * jitter
     return ceiling_s * (0.5 + jitter / 2)

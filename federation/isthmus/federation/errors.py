@@ -11,7 +11,7 @@
     |-- CutOff                      our own watchdog: certificate expired, revoked, or no longer in the policy (G9)
     |-- AgreementChanged            the operators agreed anew: dial again under the new terms
     |-- Superseded                  a newer link of the same peer took over
-    |-- Leaving                     this gateway is told to stop: dial another one, now
+    |-- Stopping                    this gateway is told to stop: dial another one, now
     `-- SettingsRefused             a settings file is wrong; the message names the field
 
 ``code`` is stable, is counted in the status of the link and is what a Bye frame carries.
@@ -116,15 +116,15 @@ class Superseded(FederationError):
     code = "superseded"
 
 
-class Leaving(FederationError):
+class Stopping(FederationError):
     """We stop; nothing is wrong with the peer, which had better dial again at once."""
 
-    code = "leaving"
+    code = "stopping"
 
 
-def leaving(error: Exception) -> bool:
+def stopping(error: Exception) -> bool:
     """True when the other side said that it stops."""
-    return isinstance(error, LinkEnded) and error.code == Leaving.code
+    return isinstance(error, LinkEnded) and error.code == Stopping.code
 
 
 class StillLinked(FederationError):

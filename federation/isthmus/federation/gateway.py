@@ -24,9 +24,9 @@ from isthmus.federation.errors import (
     AgreementRefused,
     CutOff,
     FederationError,
-    Leaving,
     PeerRefused,
     ProtocolViolation,
+    Stopping,
     Superseded,
 )
 from isthmus.federation.link import TICK_S, Clocks, Link, LinkPlan, Tap, peer_ends
@@ -90,7 +90,7 @@ class Gateway:
         must not be, who was cut off. What TLS itself turns away never gets here."""
         self.port = 0
         self._judging: asyncio.Task[None] | None = None
-        self.leaving = False
+        self.stopping = False
         """Told to stop: nobody is let in any more."""
 
     async def start(self) -> None:
@@ -116,7 +116,7 @@ class Gateway:
 
     async def stop(self, grace_s: float = 1.0) -> None:
         """Listen no more, tell every peer to go to another gateway, end. A call that comes now hears the same."""
-        self.leaving = True
+        self.stopping = True
         loop = asyncio.get_running_loop()
         if self._judging is not None:
             self._judging.cancel()
@@ -125,7 +125,7 @@ class Gateway:
         await asyncio.sleep(0)  # the door is shut before anybody is told to knock
         for seat in self._seats.values():
             if seat.task is not None and seat.link is not None:
-                seat.link.dismiss(Leaving(STOPS))
+                seat.link.dismiss(Stopping(STOPS))
                 seat.task.cancel()
         if ending is not None:
             await ending
@@ -212,8 +212,8 @@ class Gateway:
         seat.connects += 1
         terms = await self._agreed(peer, seat)
         await vacate(seat)  # the store was asked meanwhile
-        if self.leaving:
-            raise Leaving(STOPS)
+        if self.stopping:
+            raise Stopping(STOPS)
         plan = self._plan(peer, terms)
         link = Link(
             peer_ends(plan, self._store, self._clocks, seat.denials),
@@ -230,8 +230,8 @@ class Gateway:
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise  # the call itself was cancelled: the peer is gone
-            if self.leaving:
-                raise Leaving(STOPS) from None
+            if self.stopping:
+                raise Stopping(STOPS) from None
             raise Superseded("a newer link of this peer") from None
         except FederationError as error:
             if isinstance(error, (CutOff, PeerRefused, ProtocolViolation)):

@@ -17,10 +17,10 @@ import grpc.aio
 
 from isthmus.federation.errors import (
     FederationError,
-    Leaving,
     LinkEnded,
     LinkLost,
     PeerRefused,
+    Stopping,
 )
 from isthmus.federation.limits import LinkLimits
 from isthmus.identity.text import visible
@@ -146,8 +146,8 @@ class ClientChannel:
                 code, details = await self._call.code(), await self._call.details()
             if code in _REFUSALS:
                 return PeerRefused(f"{code.name}: {visible(details or '')}")
-            if details == Leaving.code:
-                return LinkEnded(Leaving.code, "the gateway stops")
+            if details == Stopping.code:
+                return LinkEnded(Stopping.code, "the gateway stops")
         return _lost(error)
 
 

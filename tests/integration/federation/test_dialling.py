@@ -14,7 +14,7 @@ from tests.attacks.federation.kit import fort, greeting, operators, rogue_gatewa
 from tests.federation_support import until
 
 from isthmus.federation import link_pb2 as pb
-from isthmus.federation.errors import Leaving
+from isthmus.federation.errors import Stopping
 from isthmus.federation.gateway import Gateway
 from isthmus.federation.link import Clocks
 from isthmus.federation.run import real_clocks
@@ -55,9 +55,9 @@ def scripted(pauses: Pauses, lives: Sequence[int]) -> Callable[[Any], Any]:
         if life in (LASTED, BYE_AFTER_ALL, STATUS):
             pauses.now_s += 2 * BEAT_S
         if life in (BYE, BYE_AFTER_ALL):
-            await context.write(pb.Frame(bye=pb.Bye(code=Leaving.code)).SerializeToString())
+            await context.write(pb.Frame(bye=pb.Bye(code=Stopping.code)).SerializeToString())
         if life == STATUS:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, Leaving.code)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, Stopping.code)
 
     return script
 
@@ -145,7 +145,7 @@ async def test_a_gateway_that_stops_sends_its_callers_to_the_other_one(tmp_path:
         finally:
             await other.stop(0.1)
     assert pauses.taken == [0.1], "half of the shortest pause: no back-off"
-    assert told["a"] == "leaving: this gateway stops"
+    assert told["a"] == "stopping: this gateway stops"
     assert there == {"a": True, "b": False, "p": False}
 
 
@@ -153,7 +153,7 @@ async def test_a_call_that_waits_while_the_gateway_stops_is_sent_away_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Why: a caller that was let in and waits for our store would get a link that dies with the process, and would
-    have to find out by itself. (Mutant: ask nobody whether we are leaving.)"""
+    have to find out by itself. (Mutant: ask nobody whether we are stopping.)"""
     asked, answered = asyncio.Event(), asyncio.Event()
 
     async def slow(*_: Any) -> None:
@@ -167,8 +167,8 @@ async def test_a_call_that_waits_while_the_gateway_stops_is_sent_away_too(
         await late.send(greeting("a"))
         await asyncio.wait_for(asked.wait(), 10)
         stopping = asyncio.create_task(world.gateway.stop())
-        await until(lambda: world.gateway.leaving, "it stops")
+        await until(lambda: world.gateway.stopping, "it stops")
         answered.set()
-        assert await late.ended() == (grpc.StatusCode.UNAVAILABLE, Leaving.code)
+        assert await late.ended() == (grpc.StatusCode.UNAVAILABLE, Stopping.code)
         await late.close()
         await stopping

@@ -13,11 +13,11 @@ from isthmus.federation.backoff import Ending, Pauses, ending, pause_s
 from isthmus.federation.errors import (
     AgreementRefused,
     CutOff,
-    Leaving,
     LinkEnded,
     LinkLost,
     PeerRefused,
     ProtocolViolation,
+    Stopping,
     VersionRefused,
 )
 from isthmus.kv.errors import Unavailable
@@ -68,11 +68,11 @@ def test_a_refusal_waits_longer_than_a_loss_and_a_loss_longer_than_a_farewell(
     pauses: Pauses, failures: int, jitter: float
 ) -> None:
     """Why: nothing is gained by asking soon who refused, everything by asking soon who was told to go."""
-    refused, lost, leaving = (
+    refused, lost, stopping = (
         pause_s(pauses, why, failures, jitter)
-        for why in (Ending.REFUSED, Ending.LOST, Ending.LEAVING)
+        for why in (Ending.REFUSED, Ending.LOST, Ending.STOPPING)
     )
-    assert leaving <= lost <= refused
+    assert stopping <= lost <= refused
 
 
 @given(FAILURES, FAILURES, JITTERS, JITTERS)
@@ -106,7 +106,7 @@ def arrivals(away_s: float, *, farewell: bool = False) -> list[float]:
     found = []
     for site in range(SITES):
         chance = random.Random(site)
-        why = Ending.LEAVING if farewell else Ending.LOST
+        why = Ending.STOPPING if farewell else Ending.LOST
         now_s, failures = pause_s(Pauses(), why, 0, chance.random()), 0
         while now_s < away_s:
             failures += 1
@@ -150,8 +150,8 @@ def test_two_hundred_sites_do_not_dial_as_one(
         (PeerRefused("PERMISSION_DENIED: peer-unknown"), Ending.REFUSED),
         (VersionRefused("too new"), Ending.REFUSED),
         (CutOff("expired", "our own certificate"), Ending.REFUSED),
-        (LinkEnded(Leaving.code, ""), Ending.LEAVING),
-        (Leaving("ours"), Ending.LOST),
+        (LinkEnded(Stopping.code, ""), Ending.STOPPING),
+        (Stopping("ours"), Ending.LOST),
     ],
     ids=lambda value: getattr(value, "code", "") if isinstance(value, Exception) else value.value,
 )
