@@ -225,7 +225,9 @@ Script = Callable[[Any], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def rogue_gateway(us: Operator, script: Script) -> AsyncIterator[int]:
+async def rogue_gateway(
+    us: Operator, script: Script, listen: str = "127.0.0.1:0"
+) -> AsyncIterator[int]:
     """A server with the gateway's honest certificate that follows ``script``; its port."""
     server = grpc.aio.server()
 
@@ -240,7 +242,7 @@ async def rogue_gateway(us: Operator, script: Script) -> AsyncIterator[int]:
     credentials = grpc.ssl_server_credentials(
         [(key, chain)], root_certificates=us.bundle_pem, require_client_auth=True
     )
-    port = server.add_secure_port("127.0.0.1:0", credentials)
+    port = server.add_secure_port(listen, credentials)
     await server.start()
     try:
         yield port
