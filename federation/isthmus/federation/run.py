@@ -44,6 +44,13 @@ async def run_gateway(
     taps = _Taps(settings.tap)
     gateway = Gateway(settings, store, clocks or real_clocks(), tap_of=taps.of)
     uplinks = [_link(uplink, store, clocks, taps) for uplink in settings.uplinks]
+
+    def status() -> tuple[LinkStatus, ...]:
+        return (*gateway.status(), *(uplink.status() for uplink in uplinks))
+
+    def refused() -> Mapping[str, int]:
+        return gateway.refused
+
     try:
         await gateway.start()
         if on_listening is not None:
@@ -51,16 +58,12 @@ async def run_gateway(
         async with contextlib.AsyncExitStack() as stack:
             for uplink in uplinks:
                 await stack.enter_async_context(_task(uplink.run()))
-            await _tell(
-                lambda: (*gateway.status(), *(uplink.status() for uplink in uplinks)),
-                settings.status_file,
-                settings.status_every_s,
-                on_status,
-                lambda: gateway.refused,
-            )
+            await _tell(status, settings.status_file, settings.status_every_s, on_status, refused)
     finally:
         await gateway.stop()
         taps.close()
+        with contextlib.suppress(OSError):
+            _tell_once(status, settings.status_file, on_status, refused)
 
 
 async def run_site_link(
@@ -73,13 +76,17 @@ async def run_site_link(
     """Keep a link to the tier above until cancelled."""
     taps = _Taps(settings.tap)
     link = _link(settings, store, clocks, taps)
-    async with _task(link.run()):
-        try:
-            await _tell(
-                lambda: (link.status(),), settings.status_file, settings.status_every_s, on_status
-            )
-        finally:
-            taps.close()
+
+    def status() -> tuple[LinkStatus, ...]:
+        return (link.status(),)
+
+    try:
+        async with _task(link.run()):
+            await _tell(status, settings.status_file, settings.status_every_s, on_status)
+    finally:
+        taps.close()
+        with contextlib.suppress(OSError):
+            _tell_once(status, settings.status_file, on_status)
 
 
 def _link(
@@ -117,12 +124,22 @@ async def _tell(
 ) -> None:
     """For ever."""
     while True:
-        links = status()
-        if on_status is not None:
-            on_status(links)
-        if path is not None:
-            write_status(path, links, refused())
+        _tell_once(status, path, on_status, refused)
         await asyncio.sleep(every_s)
+
+
+def _tell_once(
+    status: Callable[[], tuple[LinkStatus, ...]],
+    path: Path | None,
+    on_status: OnStatus | None,
+    refused: Callable[[], Mapping[str, int]] = dict,
+) -> None:
+    """Now; also as the last thing: a process that has ended must not be told as connected."""
+    links = status()
+    if on_status is not None:
+        on_status(links)
+    if path is not None:
+        write_status(path, links, refused())
 
 
 @contextlib.asynccontextmanager
