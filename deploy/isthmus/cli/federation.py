@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +16,8 @@ import click
 
 from isthmus.cli import show
 from isthmus.cli.failures import CliFailure
-from isthmus.cli.machine import hand_over
+from isthmus.cli.leaving import forget_command
+from isthmus.cli.link_settings import either, in_lab
 from isthmus.cli.summaries import explain_summary
 from isthmus.cli.target import lab_apis
 from isthmus.contract.envelope import utc_seconds
@@ -27,12 +27,7 @@ from isthmus.federation.errors import AgreementRefused, SettingsRefused
 from isthmus.federation.filters import ScopeFilter
 from isthmus.federation.lens import Lens, lens
 from isthmus.federation.mirror_main import main as mirror_main
-from isthmus.federation.settings import (
-    GatewaySettings,
-    SiteLinkSettings,
-    load_gateway,
-    load_site,
-)
+from isthmus.federation.settings import GatewaySettings, SiteLinkSettings
 from isthmus.federation.standing import Standing
 from isthmus.federation.status import LinkStatus, read_status_file
 from isthmus.federation.terms import LinkTerms
@@ -62,6 +57,7 @@ def federation() -> None:
 
 
 federation.add_command(explain_summary)
+federation.add_command(forget_command)
 
 
 @federation.command(
@@ -126,7 +122,8 @@ def lens_command(words: tuple[str, ...], at: str | None, everything: bool, as_js
     """Exactly what crosses to PEER, and what is held back and why. SETTINGS: of a gateway or a site's link; not needed
     with a running lab."""
     if len(words) == 1:
-        return _lens_in_lab(words[0], at or "global", everything, as_json)
+        more = [*(["--everything"] if everything else []), *(["--json"] if as_json else [])]
+        return in_lab("lens", words[0], at or "global", more)
     if len(words) != 2 or at:
         raise click.UsageError("write SETTINGS PEER, or PEER --at TIER of the running lab")
     settings, peer = Path(words[0]), words[1]
@@ -141,22 +138,6 @@ def lens_command(words: tuple[str, ...], at: str | None, everything: bool, as_js
         raise click.ClickException(str(error)) from None
     _show(seen, peer, as_json)
     return 0
-
-
-def _lens_in_lab(peer: str, at: str, everything: bool, as_json: bool) -> int:
-    """The same command where the lab's stores answer: inside the tier's namespace."""
-    apis = lab_apis(os.environ)
-    if at not in apis:
-        known = ", ".join(sorted(apis)) or "none; start one with 'isthmus lab up'"
-        raise click.BadParameter(
-            f"the running lab has no tier {show.safe(at)!r} (there are: {known})", param_hint="--at"
-        )
-    names = ("gateway.json", "link.json")
-    folder = Path(apis[at]).parent
-    settings = next((folder / name for name in names if (folder / name).exists()), folder)
-    command = [sys.executable, "-m", "isthmus.cli.main", "federation", "lens", str(settings), peer]
-    more = [*(["--everything"] if everything else []), *(["--json"] if as_json else [])]
-    return int(hand_over("isthmus.deploy.lab", "execute", at, [*command, *more]))
 
 
 def _show(seen: Lens, peer: str, as_json: bool) -> None:
@@ -181,7 +162,7 @@ def _show(seen: Lens, peer: str, as_json: bool) -> None:
 
 
 async def _look(path: Path, peer: str, everything: bool) -> Lens:
-    settings = _either(path)
+    settings = either(path)
     reach = settings.store
     others: tuple[str, ...] = ()
     if reach is None:
@@ -224,16 +205,6 @@ def _agreed(settings: GatewaySettings | SiteLinkSettings, peer: Peer) -> LinkTer
     accords = Accords(settings, own, lambda: held.ca_pem, standing, utc_seconds)
     listed = settings.peers if isinstance(settings, GatewaySettings) else (settings.peer,)
     return accords.terms(peer, next(one for one in listed if one.name == peer.name))
-
-
-def _either(path: Path) -> GatewaySettings | SiteLinkSettings:
-    try:
-        return load_gateway(path)
-    except SettingsRefused as refused:
-        try:
-            return load_site(path)
-        except SettingsRefused:
-            raise refused from None
 
 
 def _line(link: LinkStatus) -> str:

@@ -264,22 +264,20 @@ def _new(state: State, prefix: str, names: Iterable[str]) -> Iterator[Segment]:
             yield intent.segment
 
 
-WATCHES = (
-    G_SEGMENTS.prefix(),
-    G_REMOTE.prefix(),
-    G_WIRES.prefix(),
-    G_CONFIRMATIONS.prefix(),
-)
-"""What intake reads beside what it always reads, where a peer may ask."""
+def watched(policy: Policy) -> tuple[str, ...]:
+    """What intake reads for peers: what was once admitted in any case, for the last of them may have left."""
+    asked = (G_REMOTE.prefix(), G_WIRES.prefix()) if policy.delegations else ()
+    return (G_SEGMENTS.prefix(), G_CONFIRMATIONS.prefix(), *asked)
+
 
 __all__ = [
-    "WATCHES",
     "Policy",
     "admit",
     "carry",
     "concerned",
     "drop",
     "intent_prefix",
+    "watched",
     "weigh",
     "wish",
     "wished",

@@ -16,7 +16,7 @@ from isthmus.contract.peering import Refused
 from isthmus.contract.quarantine import marked_peer
 from isthmus.contract.world import Intent
 from isthmus.failpoint import afailpoint
-from isthmus.global_tier.carrying import WATCHES, Policy, carry, concerned, drop, wished
+from isthmus.global_tier.carrying import Policy, carry, concerned, drop, watched, wished
 from isthmus.microcontroller import Context, Later, Traits
 
 __all__ = ["Intake", "Refused"]
@@ -42,7 +42,7 @@ class Intake:
             G_SITES.prefix(),
             G_INTENTS.prefix(),
             G_EXPLAIN.prefix(component=self.component),
-            *(WATCHES if self.policy.delegations else ()),
+            *watched(self.policy),
         )
 
     def items_for(self, key: str) -> Iterable[str]:
@@ -81,10 +81,7 @@ class Intake:
         if request is None:
             await context.writer.delete(intent_key)
             await afailpoint("global_intake.intent_deleted")
-            if self.policy.delegations:
-                return await carry(self.policy, tenant, chain, context)
-            await context.writer.delete(explain_key)
-            return None
+            return await carry(self.policy, tenant, chain, context)
         try:
             self._check(request.spec, context)
         except Refused as refusal:

@@ -1,7 +1,8 @@
 """The representative: a tier that behaves towards a peer above or beside it exactly as a site does (DESIGN section 6).
 
 It writes what a summarizer writes at a site, at the same keys: totals of all sites of the tier, and for the peer that
-asked the status of its segments and the ends of its wires. The sites' names are never in it: a peer knows one name,
+asked the status of its segments and the ends of its wires. It takes back what it told a peer that left, also the
+last one, so it runs in a tier that nobody asks, too. The sites' names are never in it: a peer knows one name,
 the tier's, and every reason is made here from what is known of the peer's own segment, never passed on from below.
 """
 
@@ -60,11 +61,12 @@ class Representative:
 
     @property
     def watches(self) -> Sequence[str]:
-        """What it sums up and relays, and its own summaries for peers."""
+        """What it sums up and relays, and its own summaries for peers; these alone where nobody asks (any more)."""
         families = (
             G_SITES, G_REMOTE, G_SEGMENTS, G_INTENTS, G_PLACEMENTS, G_WIRES, G_STATUS, G_EXPLAIN,
         )  # fmt: skip
-        return (*(family.prefix() for family in families), G_PEER_CHAINS.prefix())
+        relayed = families if self.policy.delegations else ()
+        return (*(family.prefix() for family in relayed), G_PEER_CHAINS.prefix())
 
     def items_for(self, key: str) -> Iterable[str]:
         """Totals, wires, or the chain."""
@@ -89,6 +91,9 @@ class Representative:
     async def reconcile(self, item: str, context: Context) -> float | None:
         """Tell one thing."""
         if item == SITE:
+            if not self.policy.delegations:
+                await context.writer.delete(G_SITE_SUMMARY.key())
+                return None
             await self._site(context)
             return self.period_s
         if item == WIRES:

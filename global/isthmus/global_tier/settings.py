@@ -90,8 +90,7 @@ class GlobalSettings(_Strict):
         """What runs together: the placement group, and one group per region."""
         groups: dict[str, tuple[str, ...]] = {}
         groups["placement"] = (
-            *("intake", "placer", "wiring", "reporter", "janitor", "maintenance"),
-            *(("representative",) if self.peers else ()),
+            *("intake", "placer", "wiring", "reporter", "representative", "janitor", "maintenance"),
         )
         groups.update({f"region.{name}": (f"region.{name}",) for name in self.regions})
         return groups

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.simulation.global_tier.test_silent_site import above
-from tests.simulation.global_tier.test_two_carriers import ASKED, Carriers, _ask_b, _segment
+from tests.simulation.global_tier.test_two_carriers import ASKED, Carriers, ask_b, wish
 from tests.simulation.global_tier.world import HollowWorld, chain
 from tests.support import eventually
 
@@ -92,7 +92,7 @@ async def _said(carriers: Carriers, name: str) -> Explanation | None:
 async def test_a_quarantined_peer_gets_nothing_new_and_loses_nothing(carriers: Carriers) -> None:
     """Why: what it asked in its last second must not start, what it runs must not end; a good link takes the mark away
     and all of it goes on by itself. (Mutants: no doubt in `carry`; no MARKED item, which waits for ever on c1.)"""
-    await _ask_b(carriers, _segment("c1"))
+    await ask_b(carriers, wish("c1"))
 
     async def carries_c1() -> bool:
         return await _carried(carriers, "c1") == 1
@@ -105,7 +105,7 @@ async def test_a_quarantined_peer_gets_nothing_new_and_loses_nothing(carriers: C
         return said is not None and said.constraint == "quarantined"
 
     await eventually(told, "the mark is seen")
-    for wanted in (_segment("c1", epoch=2), _segment("c2")):
+    for wanted in (wish("c1", epoch=2), wish("c2")):
         await carriers.b.put(f"{ASKED}{wanted.chain}", SegmentIntent(segment=wanted))
 
     async def both_refused() -> bool:

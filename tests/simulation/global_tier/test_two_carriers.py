@@ -184,7 +184,7 @@ async def test_a_tenant_that_was_not_agreed_upon_is_refused(carriers: Carriers) 
 async def test_the_brake_holds_when_a_peer_deletes_everything(carriers: Carriers) -> None:
     """Why: a peer whose store was lost wants all of it deleted in one breath (attack 19); a tier holds it as a site."""
     names = [f"c{number}" for number in range(6)]
-    await _ask_b(carriers, *(_segment(name) for name in names))
+    await ask_b(carriers, *(wish(name) for name in names))
 
     async def carried() -> bool:
         return len(await carriers.b.keys("/segments/acme/")) == 6
@@ -211,7 +211,7 @@ async def test_a_peer_that_is_listed_no_more_keeps_what_runs(carriers: Carriers)
     """Why: a line that went missing from a tier's `peers` dropped all segments of that peer, past the brake. `revoked`
     is the word that ends them at once; so is an operator's."""
     names = [f"c{number}" for number in range(6)]
-    await _ask_b(carriers, *(_segment(name) for name in names))
+    await ask_b(carriers, *(wish(name) for name in names))
 
     async def carried() -> bool:
         return len(await carriers.b.keys("/segments/acme/")) == 6
@@ -238,7 +238,7 @@ async def test_a_peer_that_is_listed_no_more_keeps_what_runs(carriers: Carriers)
 ASKED = "/isthmus/v1/remote/carrier-a/intents/acme/"
 
 
-def _segment(name: str, **more: object) -> Segment:
+def wish(name: str, **more: object) -> Segment:
     """What a peer may ask, from its wire to its wire."""
     number = int(name[1:])
     wires = [
@@ -248,7 +248,7 @@ def _segment(name: str, **more: object) -> Segment:
     return segment(name, wires=wires, **more)
 
 
-async def _ask_b(carriers: Carriers, *segments: Segment) -> None:
+async def ask_b(carriers: Carriers, *segments: Segment) -> None:
     """As A's gateway would leave it; A itself would take back what it did not place."""
     carriers.a.cut("b-sites")
     for one in segments:
@@ -281,7 +281,7 @@ async def test_no_segment_of_a_peer_ever_goes_to_a_peer(carriers: Carriers) -> N
         return await carriers.b.keys("/probe") == [] and await carriers.a.keys("/probe") == []
 
     await eventually(free_again, "what the probe held is free")
-    await _ask_b(carriers, _segment("c1", functions=big))
+    await ask_b(carriers, wish("c1", functions=big))
 
     async def told() -> bool:
         key = "/isthmus/v1/summary/peers/carrier-a/chains/acme/c1"
@@ -309,8 +309,8 @@ def _full(
 
 async def test_a_segment_that_comes_home_is_refused_by_its_mark(carriers: Carriers) -> None:
     """Why: whatever was registered wrongly, the mark of a tier on a segment ends the circle there."""
-    marked = _segment("c1").model_copy(update={"trail": (tier_mark("carrier-b.example", "acme"),)})
-    await _ask_b(carriers, marked)
+    marked = wish("c1").model_copy(update={"trail": (tier_mark("carrier-b.example", "acme"),)})
+    await ask_b(carriers, marked)
 
     async def told() -> bool:
         entry = await carriers.b.store.get(

@@ -25,10 +25,10 @@ def loaded(folder: Path, **more: Any) -> GlobalSettings:
     return load(path)
 
 
-def test_a_tier_that_nobody_asks_has_no_representative_and_leaves_no_mark(tmp_path: Path) -> None:
-    """Why: the settings of before mean what they meant."""
+def test_a_tier_that_nobody_asks_leaves_no_mark_and_can_still_clean_up(tmp_path: Path) -> None:
+    """Why: the settings of before mean what they meant; who takes back what a last peer was told must run."""
     settings = loaded(tmp_path)
-    assert "representative" not in settings.groups["placement"]
+    assert "representative" in settings.groups["placement"]
     assert settings.policy.tier == ""
     assert settings.policy.numbers == Numbers()
 

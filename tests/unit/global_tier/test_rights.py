@@ -26,11 +26,12 @@ def test_every_watch_is_granted(name: str, policy: Policy) -> None:
 
 
 def test_nothing_of_peers_is_watched_where_nobody_asks() -> None:
-    """Why: a mirror of all that arrives costs memory; a tier without peers pays nothing for the possibility."""
+    """Why: a mirror of all that arrives costs memory; a tier without peers pays nothing for the possibility. What its
+    last peer once had it still sees, to end it."""
     plain, asked = (set(controller("intake", "test", policy=p).watches) for p in (Policy(), ASKED))
     assert asked - plain == {
-        "/isthmus/v1/segments/",
         "/isthmus/v1/remote/",
         "/isthmus/v1/wires/",
-        "/isthmus/v1/confirmations/",
     }
+    told = set(controller("representative", "test", policy=Policy()).watches)
+    assert told == {"/isthmus/v1/summary/peers/"}
