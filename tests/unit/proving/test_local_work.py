@@ -14,7 +14,7 @@ from isthmus.chaos.simulation.hollow_site import STAMP
 from isthmus.chaos.simulation.local_work import LOCAL_S, RECOVERY_S, LocalWork
 from isthmus.chaos.simulation.schedule import Fault, Schedule
 from isthmus.chaos.simulation.stores import StoreServer
-from isthmus.chaos.simulation.world import World
+from isthmus.chaos.simulation.world_carrier import CarrierWorld
 from isthmus.contract import seal
 from isthmus.contract.chain import ChainStatus, Phase
 from isthmus.contract.families import DESIRED, RUNTIME, STATUS
@@ -45,7 +45,7 @@ class House:
             now_s=lambda: self.tale.now_s,
             on_machine=lambda site: [self.process],
         )
-        self.work = LocalWork(cast(World, world))
+        self.work = LocalWork(cast(CarrierWorld, world))
 
     def at(self, now_s: float) -> House:
         self.tale.now_s = now_s

@@ -39,7 +39,7 @@ class Customer:
     chance: random.Random
     cut: Callable[[], bool] = lambda: False
     hit: Callable[[], bool] = lambda: False
-    pause_s: float = 1.0
+    pause_s: float = 2.0
     asked: set[str] = field(default_factory=set)
     standing: str = ""
     asks: int = 0

@@ -141,7 +141,7 @@ class Run:
             if tier != GLOBAL:
                 customer.cut = lambda tier=tier: self.hands.cut(tier)  # type: ignore[misc]
                 customer.hit = lambda tier=tier: self.hands.hit(tier)  # type: ignore[misc]
-                customer.pause_s = 0.3
+                customer.pause_s = 1.5
             self.customers.append(customer)
 
     async def _faults(self, seconds: float, address: str) -> None:
