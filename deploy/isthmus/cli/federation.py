@@ -208,6 +208,10 @@ def _agreed(settings: GatewaySettings | SiteLinkSettings, peer: Peer) -> LinkTer
 
 
 def _line(link: LinkStatus) -> str:
+    if link.gateway:
+        return (
+            f"{link.peer}: {link.state}, linked to gateway {show.safe(link.gateway)} of this tier"
+        )
     digest = {True: "equal", False: "DIFFERENT", None: "not compared"}[link.digests_equal]
     denied = ", ".join(f"{reason} {count}" for reason, count in sorted(link.denied.items()))
     agreed = f", agreement {link.agreement}" if link.agreement else ""

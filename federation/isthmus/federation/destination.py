@@ -25,6 +25,8 @@ from isthmus.kv.port import Compare, Delete, KeyValueStore, Operation, Put, Targ
 from isthmus.policy.keys import check_key
 
 SESSION, CURSOR, SYNCED = "meta.session", "meta.cursor", "meta.synced"
+HOLDER = "meta.gateway"
+"""Which gateway of a tier has the link (:mod:`isthmus.federation.holders`); who takes over takes it away."""
 TXN_BYTES = 512 * 1024
 """Of keys and values in one write; etcd refuses requests over 1.5 MiB."""
 
@@ -208,6 +210,7 @@ class PeerDestination:
         takeover: tuple[Operation, ...] = (
             Put(self._root + SESSION, self._session),
             Delete(self._root + QUARANTINE),
+            Delete(self._root + HOLDER),
         )
         taken = await self._store.txn(Txn((), takeover))
         self._writer.begin(self._root + SESSION, taken.revision)
@@ -267,15 +270,25 @@ def _token(value: bytes) -> pb.Token | None:
 
 
 async def quarantine(
-    store: KeyValueStore, peer: str, reason: str, *, stamp: Stamp, as_of: float
+    store: KeyValueStore,
+    peer: str,
+    reason: str,
+    *,
+    stamp: Stamp,
+    as_of: float,
+    session: str | None = None,
 ) -> None:
-    """Mark everything held of ``peer``; the next link of it that opens takes the mark away. A link that took over
-    since we began to write was judged after us: a mark that comes late (a slow call, another gateway) is void."""
+    """Mark everything held of ``peer``; the next link of it that opens takes the mark away. ``session`` is the link
+    that was judged (None: whichever is there). One that took over since was judged after us: a mark that comes late
+    (a slow call, another gateway) is void."""
     root = import_root(peer)
-    session = await store.get(root + SESSION)
     if session is None:
-        same = Compare(root + SESSION, Target.MOD_REVISION, 0)
+        entry = await store.get(root + SESSION)
+        judged = b"" if entry is None else entry.value
     else:
-        same = Compare(root + SESSION, Target.VALUE, session.value)
+        judged = session.encode()
+    same = Compare(root + SESSION, Target.VALUE, judged)
+    if not judged:
+        same = Compare(root + SESSION, Target.MOD_REVISION, 0)
     mark = Put(root + QUARANTINE, seal(Quarantine(reason=reason), stamp, as_of=as_of))
     await store.txn(Txn((same,), (mark,)))

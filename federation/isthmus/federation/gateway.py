@@ -8,7 +8,9 @@ by the transport's options.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import socket
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -29,8 +31,10 @@ from isthmus.federation.errors import (
     Stopping,
     Superseded,
 )
+from isthmus.federation.holders import Holders
 from isthmus.federation.link import TICK_S, Clocks, Link, LinkPlan, Tap, peer_ends
 from isthmus.federation.seats import Seat, answer, vacate
+from isthmus.federation.server_tls import ServerTls
 from isthmus.federation.settings import GatewaySettings
 from isthmus.federation.standing import Standing
 from isthmus.federation.status import LinkStatus
@@ -42,11 +46,14 @@ from isthmus.policy.errors import PeerUnknown
 from isthmus.policy.peers import Peer, PeerTable
 from isthmus.trust import PeerRefused as CertificateRefused
 from isthmus.trust import VerifiedPeer, presented_chain
-from isthmus.trust.errors import TrustError
-from isthmus.trust.workload import CERT, load
+from isthmus.trust.workload import load
 
 log = logging.getLogger("isthmus.federation")
 STOPS = "this gateway stops"
+ROUNDS_A_LOOK = 5
+"""Where an absent peer is, is asked every so many rounds: a thousand sites are two hundred small reads a second."""
+LOOKS = 3
+"""Rounds within which a gateway that took a peer over has told so."""
 TapOf = Callable[[str], Tap | None]
 
 
@@ -69,6 +76,8 @@ class Gateway:
         self._table = settings.table()
         self._seats: dict[str, Seat] = {}
         self._server: Any = None
+        self._holders: Holders
+        self._elsewhere: dict[str, str] = {}
         self.standing = Standing(
             settings.bundles,
             settings.revocations,
@@ -84,7 +93,7 @@ class Gateway:
             self.standing,
             clocks.utc_s,
         )
-        self._tls_seen: tuple[tuple[int, int], ...] = ()
+        self.tls = ServerTls(settings.credentials, tuple(settings.bundles.values()), self.standing)
         self.refused: Counter[str] = Counter()
         """By reason: who had no certificate of ours or no place in the table, who claimed another name or sent what
         must not be, who was cut off. What TLS itself turns away never gets here."""
@@ -95,6 +104,8 @@ class Gateway:
 
     async def start(self) -> None:
         """Listen."""
+        clocks = self._clocks
+        self._holders = Holders(self._store, clocks.ids(), stamp=self._stamp, utc_s=clocks.utc_s)
         self._server = grpc.aio.server(
             options=server_options(
                 self._settings.limits,
@@ -106,11 +117,8 @@ class Gateway:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, {"Open": handler}),)
         )
-        self._tls_seen = self._files_seen()
-        credentials = grpc.dynamic_ssl_server_credentials(
-            self._tls(), self._tls_or_keep, require_client_authentication=True
-        )
-        self.port = self._server.add_secure_port(self._settings.listen, credentials)
+        self.port = self._server.add_secure_port(self._settings.listen, self.tls.credentials())
+        self._holders.gateway = self._settings.label or f"{socket.gethostname()}:{self.port}"
         await self._server.start()
         self._judging = asyncio.get_running_loop().create_task(self._judge_absent())
 
@@ -129,6 +137,7 @@ class Gateway:
                 seat.task.cancel()
         if ending is not None:
             await ending
+            await self._holders.close()
         marking = [seat.marking for seat in self._seats.values() if seat.marking is not None]
         await asyncio.gather(*marking, return_exceptions=True)
 
@@ -143,40 +152,20 @@ class Gateway:
     def _status_of(self, peer: Peer) -> LinkStatus:
         seat = self._seats.get(peer.name)
         if seat is None:
-            return LinkStatus(peer=peer.name, state="absent", as_of=self._clocks.utc_s())
-        now = seat.link.status() if seat.link is not None else seat.last
+            now, more = None, {}
+        else:
+            now = seat.link.status() if seat.link is not None else seat.last
+            more = {
+                "reconnects": max(0, seat.connects - 1),
+                "quarantined": seat.owed or seat.marked,
+            }
         if now is None:
-            return LinkStatus(peer=peer.name, state="closed", as_of=self._clocks.utc_s())
-        more = {"reconnects": max(0, seat.connects - 1), "quarantined": seat.owed or seat.marked}
+            state = "absent" if seat is None else "closed"
+            now = LinkStatus(peer=peer.name, state=state, as_of=self._clocks.utc_s())
+        if seat is None or seat.link is None:
+            where = self._elsewhere.get(peer.name, "")
+            more |= {"state": "elsewhere", "gateway": where} if where else {}
         return now.model_copy(update=more)
-
-    # -- TLS
-
-    def _tls(self) -> Any:
-        held = load(self._settings.credentials)
-        return grpc.ssl_server_certificate_configuration(
-            [(held.key_pem, held.cert_pem)], root_certificates=self.standing.roots_pem()
-        )
-
-    def _tls_or_keep(self) -> Any:
-        """Asked at each handshake: rotation of leaf, authority and bundles needs no restart (G10).
-
-        None (keep) unless a file changed: gRPC replaces its handshaker factory without a lock against handshakes
-        that are under way; a new one at every handshake crashed the process under 200 dialling sites (measured).
-        """
-        try:
-            seen = self._files_seen()
-            if seen == self._tls_seen:
-                return None
-            fresh = self._tls()
-        except (TrustError, OSError):
-            return None
-        self._tls_seen = seen
-        return fresh
-
-    def _files_seen(self) -> tuple[tuple[int, int], ...]:
-        paths = (self._settings.credentials / CERT, *self._settings.bundles.values())
-        return tuple((status.st_mtime_ns, status.st_ino) for status in (p.stat() for p in paths))
 
     # -- one call
 
@@ -214,7 +203,8 @@ class Gateway:
         await vacate(seat)  # the store was asked meanwhile
         if self.stopping:
             raise Stopping(STOPS)
-        plan = self._plan(peer, terms)
+        session = self._clocks.ids()
+        plan = self._plan(peer, terms, session)
         link = Link(
             peer_ends(plan, self._store, self._clocks, seat.denials),
             ServerChannel(context),
@@ -224,7 +214,7 @@ class Gateway:
             tap=self._tap_of(peer.name),
         )
         task = asyncio.get_running_loop().create_task(link.run())
-        seat.task, seat.link, seat.owed, seat.marked = task, link, "", ""
+        seat.begin(task, link, session)
         try:
             await task
         except asyncio.CancelledError:
@@ -241,6 +231,7 @@ class Gateway:
                 text = f"{error.code}: {error}"
                 seat.last = link.status().model_copy(update={"last_error": text})
                 if isinstance(error, (CutOff, AgreementRefused)):
+                    seat.judged = session
                     await self._quarantine(peer, seat, error)
             raise
         finally:
@@ -258,6 +249,7 @@ class Gateway:
             return await self._accords.enter(peer, listed, self._store, self._stamp())
         except AgreementRefused as refused:
             self.refused[refused.code] += 1
+            seat.judged = None
             await self._refuse(peer, seat, refused)
             raise
 
@@ -273,8 +265,9 @@ class Gateway:
     async def _judge_absent(self) -> None:
         """A peer whose end saw first that it is over dials no more, or was away when it was revoked; what we hold of it
         ends all the same, by our own clock and our own copies. Marks that our store did not take are tried again."""
-        while True:
+        for round_ in itertools.count():
             await asyncio.sleep(TICK_S)
+            await self._share(round_)
             for peer in self._table.peers:
                 try:
                     await self._judge(peer)
@@ -292,11 +285,44 @@ class Gateway:
             return  # it came meanwhile, and was judged
         if over is not None:
             seat = self._seats.setdefault(peer.name, Seat())
+            if await self._is_next_door(peer, seat) or seat.link is not None:
+                return
             if over.code not in (seat.marked, seat.owed):
                 await self._refuse(peer, seat, over)
                 return
         if seat is not None and seat.owed:
             await self._try_mark(peer, seat)
+
+    async def _is_next_door(self, peer: Peer, seat: Seat) -> bool:
+        """Another gateway of this tier has the link, and judges it: what we know may be older. One that took over a
+        moment ago has not told yet; so a session that is not of ours is looked at for some rounds."""
+        try:
+            held = await self._holders.look(peer.name)
+        except StoreError as error:
+            log.warning("%s: not judged yet: %s", peer.name, error)
+            return True
+        if seat.link is not None:
+            return False  # here, since
+        seat.saw(held.session)
+        strange = held.session not in ("", seat.session) and seat.looks < LOOKS
+        return bool(held.gateway) or strange
+
+    async def _share(self, round_: int) -> None:
+        """Tell the other gateways of this tier what is here, and hear in turns where is what is not."""
+        try:
+            lease_id = await self._holders.lease_id()
+            for number, peer in enumerate(self._table.peers):
+                seat = self._seats.get(peer.name)
+                if seat is not None and (seat.link is not None or seat.told):
+                    self._elsewhere.pop(peer.name, None)
+                    await self._holders.share(peer.name, seat, lease_id)
+                elif number % ROUNDS_A_LOOK == round_ % ROUNDS_A_LOOK:
+                    held = await self._holders.look(peer.name)
+                    self._elsewhere[peer.name] = held.gateway
+                    if held.gateway and seat is not None:
+                        seat.owed = seat.marked = ""  # its link took the mark away
+        except StoreError as error:
+            log.warning("who has which link: not told or not heard: %s", error)
 
     async def _over(self, peer: Peer) -> CutOff | AgreementRefused | None:
         """Why a peer that is not here would not be let in, whatever certificate it shows; None when it might be."""
@@ -316,7 +342,7 @@ class Gateway:
     def _stamp(self) -> Stamp:
         return Stamp(origin=str(self._identity), incarnation=self._clocks.ids())
 
-    def _plan(self, peer: Peer, terms: LinkTerms | None) -> LinkPlan:
+    def _plan(self, peer: Peer, terms: LinkTerms | None, session: str) -> LinkPlan:
         return LinkPlan(
             name=self._settings.name,
             peer=peer.name,
@@ -327,6 +353,7 @@ class Gateway:
             stamp=self._stamp(),
             limits=self._settings.limits,
             terms=terms,
+            session=session,
         )
 
     def _guard(
@@ -355,7 +382,14 @@ class Gateway:
         code = seat.owed
         as_of = self._clocks.utc_s()
         try:
-            await quarantine(self._store, peer.name, code, stamp=self._stamp(), as_of=as_of)
+            await quarantine(
+                self._store,
+                peer.name,
+                code,
+                stamp=self._stamp(),
+                as_of=as_of,
+                session=seat.judged,
+            )
         except StoreError as error:
             log.warning("%s: not marked yet as %s: %s", peer.name, code, error)
             return

@@ -71,6 +71,8 @@ class LinkPlan:
     limits: LinkLimits = field(default_factory=LinkLimits)
     terms: LinkTerms | None = None
     """What the operators agreed on, where they did: it narrows ``sends`` and ``accepts``."""
+    session: str = ""
+    """This link's own random name, where the caller wants to know it; empty: one is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def peer_ends(
         destination=PeerDestination(
             store,
             plan.peer,
-            session=clocks.ids(),
+            session=plan.session or clocks.ids(),
             stamp=plan.stamp,
             limits=plan.limits,
             utc_s=clocks.utc_s,

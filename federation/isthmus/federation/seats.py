@@ -29,6 +29,26 @@ class Seat:
     marked: str = ""
     """Why what we hold of it is marked, as our store has acknowledged."""
     denials: DenialLog = field(default_factory=DenialLog)
+    session: str = ""
+    """Of the newest link here: what the store shows while no other gateway took the peer over."""
+    told: int = 0
+    """The lease under which the store says that we have it; 0: it does not say so."""
+    judged: str | None = None
+    """The session that ``owed`` and ``marked`` are about; a newer link has taken such a mark away. None: any."""
+    looks: int = 0
+    """How often that session was looked at while the peer was not here."""
+
+    def begin(self, task: asyncio.Task[Any], link: Link, session: str) -> None:
+        """A new link is here."""
+        self.task, self.link, self.session = task, link, session
+        self.owed, self.marked, self.judged, self.told, self.looks = "", "", None, 0, 0
+
+    def saw(self, session: str) -> None:
+        """The store shows ``session``: if it is another one than we judged, that judgement is over."""
+        if self.judged not in (None, session):
+            self.owed, self.marked, self.looks = "", "", 0
+        self.judged = session
+        self.looks += 1
 
 
 async def vacate(seat: Seat) -> None:

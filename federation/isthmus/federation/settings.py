@@ -98,6 +98,9 @@ class GatewaySettings(_Process):
     """Of the tier's end."""
 
     listen: str = Field(description="host:port; port 0 takes any")
+    label: str = Field(
+        "", max_length=64, description="what operators call this gateway; empty: host:port"
+    )
     peers: tuple[PeerSettings, ...] = ()
     partner_list_max_age_s: float | None = Field(
         None, gt=0, description="cut peers of other operators when the list is older; None: never"

@@ -17,7 +17,10 @@ class LinkStatus(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     peer: str
-    state: str = Field(description="dialling, greeting, open, closed")
+    state: str = Field(
+        description="dialling, greeting, open, closed; at a gateway also absent, refused, elsewhere"
+    )
+    gateway: str = Field("", description="elsewhere: the gateway of this tier that has the link")
     connected: bool = False
     version: int = 0
     since: float = Field(0.0, description="UTC seconds of the last change of state")

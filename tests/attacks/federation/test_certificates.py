@@ -197,10 +197,10 @@ async def test_renewed_files_are_taken_without_a_restart_and_only_then(tmp_path:
         early = await world.dial(*stranger.issue("federation", "site/a"))
         assert (await early.refused())[0] in (Status.UNAVAILABLE, Status.UNAUTHENTICATED)
         await early.close()
-        assert world.gateway._tls_or_keep() is None
+        assert world.gateway.tls.fresh_or_keep() is None
         path = world.bundles[CARRIER.name]
         path.write_bytes(world.us.bundle_pem + stranger.bundle_pem)
         late = await world.dial(*stranger.issue("federation", "site/a"))
         assert (await late.refused(claim="b"))[1] == "claim-refused", "let in, then judged"
-        assert world.gateway._tls_or_keep() is None
+        assert world.gateway.tls.fresh_or_keep() is None
         await late.close()

@@ -181,8 +181,8 @@ async def test_a_roll_of_both_gateways_loses_nothing(tmp_path: Path) -> None:
 async def test_a_gateway_that_wakes_up_after_the_link_moved_writes_nothing_old(
     tmp_path: Path,
 ) -> None:
-    """Why: a frozen gateway believes that it has the link, with changes of the site still in its hands; what it would
-    write when it wakes is of yesterday. The store refuses it. (Mutant: no fence in the writes.)"""
+    """Why: a frozen gateway believes that it has the link; when it wakes it must find out that it has not, and nothing
+    of yesterday may appear. (That its writes are refused: tests/attacks, two gateways.)"""
     limits = QUICK.model_copy(update={"beat_s": 0.2, "lost_after_s": 1.0})
     async with pair(tmp_path, limits=limits) as both:
         async with churn(both.world) as running:
