@@ -23,6 +23,7 @@ from tests.integration.kv.server import free_port
 
 from isthmus.contract.scopes import import_root
 from isthmus.federation import LinkStatus, read_status
+from isthmus.federation.destination import HOLDER
 from isthmus.kv.port import EventKind, KeyValueStore
 
 pytestmark = pytest.mark.etcd
@@ -42,7 +43,9 @@ class Pair:
 
     async def start(self, number: int) -> None:
         listen = f"127.0.0.1:{self.ports[number]}"
-        settings = self.world.gateway_settings(listen=listen, status_file=self.file(number))
+        settings = self.world.gateway_settings(
+            listen=listen, status_file=self.file(number), label=f"number-{number}"
+        )
         path = self.world.folder / f"gateway-{number}.json"
         path.write_text(settings.model_dump_json())
         program = (sys.executable, "-m", "isthmus.federation.gateway_main", str(path))
@@ -149,6 +152,12 @@ async def churn(world: Lab) -> AsyncIterator[Churn]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def told_as(world: Lab, label: str) -> bool:
+    """Under a lease, so that it goes with its gateway."""
+    entry = await world.hub.get(import_root(SITE) + HOLDER)
+    return entry is not None and label.encode() in entry.value and entry.lease_id != 0
+
+
 async def test_a_roll_of_both_gateways_loses_nothing(tmp_path: Path) -> None:
     """Why: this is how an operator upgrades a tier. Each SIGTERM ends with code 0 and moves the link; one gateway has
     it at a time; afterwards both stores agree, and no reader saw a key vanish or fall back."""
@@ -174,6 +183,8 @@ async def test_a_roll_of_both_gateways_loses_nothing(tmp_path: Path) -> None:
                 assert both.linked_at() == [other], "and it stays where it is"
             assert (running.went_back, running.vanished) == ([], [])
         await until(lambda: agree(world), "both stores agree")
+        (here,) = both.linked_at()
+        await until(lambda: told_as(world, f"number-{here}"), "the store says who has the link")
         assert world.seen["site"].resyncs == 0, "each time it went on where it stood"
         assert "stopping" in world.seen["site"].last_error
 
