@@ -11,7 +11,7 @@ import itertools
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,10 @@ class Pair:
     def told(self, number: int) -> LinkStatus:
         """What that gateway says of the site."""
         return read_status(self.file(number))[0]
+
+    def only_at(self, number: int) -> Callable[[], bool]:
+        """Whether that gateway, and no other, says that it has the link."""
+        return lambda: self.linked_at() == [number]
 
     def linked_at(self) -> list[int]:
         """Which gateways say that they have the link."""
@@ -170,7 +174,7 @@ async def test_a_roll_of_both_gateways_loses_nothing(tmp_path: Path) -> None:
                 other = 1 - here
                 began_s = time.monotonic()
                 ending = asyncio.create_task(both.stop(here))
-                await until(lambda there=other: both.linked_at() == [there], "the link moved")
+                await until(both.only_at(other), "the link moved")
                 moved_s = time.monotonic() - began_s
                 assert await ending == 0, "a clean end"
                 assert not both.told(here).connected, (
