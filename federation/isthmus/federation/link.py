@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -43,6 +43,8 @@ Tap = Callable[[str, pb.Frame], None]
 """Gets every frame with ``sent`` or ``received``, for tests that look for what must not cross."""
 Guard = Callable[[], Awaitable[None]]
 """Raises CutOff when the peer's right to the link is over; asked every second (G9)."""
+LAST_WORDS_S = 0.25
+"""So long an end whose write failed goes on reading; a broken transport ends the reader, too, at once."""
 TICK_S = 1.0
 """How often the verdicts are looked at: five seconds are promised for a cut (G9)."""
 
@@ -129,6 +131,10 @@ def peer_ends(
         denials=denials,
         terms=terms,
     )
+
+
+def _broken(tasks: Iterable[asyncio.Task[None]]) -> bool:
+    return any(isinstance(task.exception(), LinkLost) for task in tasks)
 
 
 async def _no_guard() -> None:
@@ -241,6 +247,10 @@ class Link:
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            reading, watching = tasks[:2]
+            if reading not in done and watching not in done and _broken(done):
+                # Who writes into a call that is ending fails before the good-bye is read that says why it ends.
+                done |= (await asyncio.wait([reading], timeout=LAST_WORDS_S))[0]
         finally:
             self.open_s = self._clocks.monotonic_s() - opened_at_s
             for task in tasks:
