@@ -206,7 +206,8 @@ async def test_a_gateway_that_wakes_up_after_the_link_moved_writes_nothing_old(
             await until(lambda: both.told(1 - here).connected, "the site went to the other")
             await running.passes(1)
             both.running[here].send_signal(signal.SIGCONT)
-            await until(lambda: both.linked_at() == [1 - here], "it noticed that it is alone")
+            # Not "at the other one": on a busy machine the site may have lost that one, too, and be back.
+            await until(lambda: len(both.linked_at()) == 1, "one of them has it")
             await running.passes(1)
             assert (running.went_back, running.vanished) == ([], [])
         await until(lambda: agree(both.world), "both stores agree")
