@@ -47,7 +47,7 @@ def parse_seeds(text: str) -> list[int]:
     "  isthmus simulate --replay tests/simulation/proving/regressions/some.json",
 )
 @click.option("--seeds", default="1-100", show_default=True, help="7,9 or 1-1000.")
-@click.option("--world", default="links", show_default=True, help="links or carrier.")
+@click.option("--world", default="links", show_default=True, help="links, carrier or partners.")
 @click.option("--kinds", default="", help="Only these kinds of faults, separated by commas.")
 @click.option("--stats", is_flag=True, help="Print how often everything was hit.")
 @click.option("--cover", is_flag=True, help="Fail when something was never hit.")

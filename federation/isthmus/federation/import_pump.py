@@ -157,8 +157,7 @@ class ImportPump:
             synced = work.synced
             if work.cursor is not None:
                 self._cursor = work.cursor
-        if not parallel:
-            await self._slow_down(received)
+        await self._slow_down(received)
         if newest:
             await self._destination.write(list(newest.items()), parallel=parallel)
             await afailpoint("import.batch_stored")

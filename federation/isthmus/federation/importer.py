@@ -22,6 +22,8 @@ from isthmus.policy.scopes import Decision, Verb
 
 BEATS_BETWEEN_COMPARES = 3
 """A repair takes time; asking again at each beat would start it again each time."""
+PATIENCE = 2
+"""So often the time between two repairs doubles for a peer that sends more than its quota again and again."""
 
 
 @dataclass(slots=True)
@@ -72,7 +74,8 @@ class Importer:
         self.resyncs = 0
         self.repairs = 0
         self.items_received = 0
-        self.over_quota = False
+        self._full: tuple[int, int] | None = None
+        self._overruns = 0
         self.digests_equal: bool | None = None
         self.synced = False
         self.source_ms = 0
@@ -180,13 +183,13 @@ class Importer:
             return None
         self.digests_equal = frame.digest == self.known.root()
         if self.digests_equal:
-            self._compare_wait = 0
+            self._compare_wait, self._overruns, self._full = 0, 0, None
             self.synced = True
             return None
         self._compare_wait -= 1
-        if self._compare_wait > 0 or self.over_quota:
+        if self._compare_wait > 0 or not self._room():
             return None
-        self._compare_wait = BEATS_BETWEEN_COMPARES
+        self._compare_wait = BEATS_BETWEEN_COMPARES << min(self._overruns, PATIENCE)
         return pb.Frame(
             compare=pb.Compare(stream=self.stream, seq=self.seq, buckets=self.known.buckets)
         )
@@ -257,8 +260,19 @@ class Importer:
         decision = decide_put(quota, usage, len(key), len(item.value), held)
         if not decision.allowed:
             self._denials.add("import", Verb.PUT, item.key, decision)
-            self.over_quota = True
+            self._full = (usage.keys, usage.total_bytes)
         return decision.allowed
+
+    def _room(self) -> bool:
+        """May what was refused for its quota fit now? Something of the peer has gone since."""
+        if self._full is None:
+            return True
+        keys, size = self._full
+        if len(self.known) >= keys and self.known.total_bytes >= size:
+            return False
+        self._full = None
+        self._overruns += 1
+        return True
 
     def _refuse_value(
         self, key: str, item: pb.Item, verdict: Decision, writes: list[tuple[str, bytes | None]]

@@ -126,5 +126,4 @@ def test_a_mutant_is_found_by_the_judge_of_its_promise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Why: a judge that never condemned anybody in this world may have no records to read in it."""
-    outcome = condemned(plant, kinds, within, monkeypatch)
-    assert any(failure.startswith(broken) for failure in outcome.failures), outcome.failures
+    condemned(plant, kinds, within, broken, monkeypatch)

@@ -21,6 +21,7 @@ from isthmus.federation.filters import DenialLog, ScopeFilter
 from isthmus.federation.import_pump import ACK_PER_LATE, ON_TIME_S, ImportPump
 from isthmus.federation.limits import LinkLimits
 from isthmus.federation.raw_ends import LIMITS as MIRROR_LIMITS
+from isthmus.policy.quotas import Quota
 from isthmus.policy.scopes import Scope
 
 TOKEN = pb.Token(incarnation="one", revision=1, nonce_revision=1, nonce="n")
@@ -48,7 +49,7 @@ class _Store:
 class _Rig:
     """A pump that follows a stream; each look at the clock costs ``per_look_s``."""
 
-    def __init__(self, limits: LinkLimits) -> None:
+    def __init__(self, limits: LinkLimits, quota: Quota | None = None) -> None:
         self.now_s = 100.0
         self.per_look_s = 0.0
         self.sent: list[pb.Frame] = []
@@ -56,7 +57,7 @@ class _Rig:
         self.seq = 1
         check = ScopeFilter(Scope.mirror("any", ("intents/",)))
         self.pump = ImportPump(
-            self.store, check, None, limits, DenialLog(), self._send, monotonic_s=self._clock
+            self.store, check, quota, limits, DenialLog(), self._send, monotonic_s=self._clock
         )
 
     def _clock(self) -> float:
@@ -162,3 +163,23 @@ def test_a_mirror_never_waits_with_an_answer() -> None:
     rig = _Rig(MIRROR_LIMITS)
     rig.pump._late_s = 3.0
     assert rig.pump._ack_delay_s == 0.0
+
+
+async def test_a_repair_counts_against_the_peers_rate() -> None:
+    """Why: a peer may begin a repair unasked, and what it writes then is stored in any order and all at once: without
+    its rate the way round every other bound (G11)."""
+    rate = Quota(max_changes_per_s=1000.0, burst_changes=10)
+    rig = _Rig(LinkLimits(), rate)
+    await rig.begin()
+    rig.pump.on_begin(pb.Begin(stream=7, seq=2, mode=pb.MODE_REPAIR, at=TOKEN, buckets=range(256)))
+    keys = [pb.Item(verb=pb.VERB_PUT, key=b"intents/t/c%d" % n, value=b"x") for n in range(60)]
+    rig.pump.on_batch(pb.Batch(stream=7, seq=3, items=keys))
+    work = asyncio.create_task(rig.pump.run())
+
+    async def stored() -> bool:
+        return len(rig.store.written) == 60
+
+    await until(stored, "the repair is stored")
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    assert rig.pump.slowed_s == 0.05, "50 over the burst, at 1,000 a second"

@@ -149,10 +149,15 @@ def test_an_honest_peer_that_is_denied() -> None:
     tale.broken("G11", "an honest peer is denied")
 
 
-@pytest.mark.parametrize(("calm", "during"), [(19, 20), (20, 19)])
-def test_too_few_to_compare(calm: int, during: int) -> None:
+@pytest.mark.parametrize(("now_s", "calm", "during"), [(9.9, 19, 20), (0.2, 20, 19), (9.9, 20, 0)])
+def test_too_few_to_compare(now_s: float, calm: int, during: int) -> None:
     """A p99 of a handful is its luck."""
-    _flood(9.9, calm=calm, during=during).no_data("G11")
+    _flood(now_s, calm=calm, during=during).no_data("G11")
+
+
+def test_who_is_starved_gets_few_and_each_counts() -> None:
+    """Why: a peer that gets three changes through in a whole flood would have been too few to say that it starves."""
+    _flood(9.9, during=3).broken("G11", "others: p99 9.900 s while one floods")
 
 
 def test_a_flood_that_is_over_is_the_calm_again() -> None:

@@ -82,18 +82,21 @@ class Gateway:
             while (old := self._seats.get(site)) is not None and not old.done():
                 old.cancel()
                 await asyncio.gather(old, return_exceptions=True)
-            clocks = self._world.link_clocks(TIER, self.process)
-            plan = tier_plan(site, Stamp(origin="gateway", incarnation=clocks.ids()), self._limits)
-            store = SimStore(self._world.servers[TIER], self.process)
             tap = Tapped(self._world, f"{TIER}>{site}", f"{site}>{TIER}")
-            ends = peer_ends(plan, store, clocks, tap.denials())
-            link = Link(ends, channel, clocks, tap=tap)
+            link = self.link(site, channel, tap)
             self.links[site] = link
             self._seats[site] = seat = self.process.run(_seated(link, tap))
             await asyncio.gather(seat, return_exceptions=True)
         finally:
             forget()
             channel.cut()
+
+    def link(self, site: str, channel: SimChannel, tap: Tapped) -> Link:
+        """Our end of a link with ``site``."""
+        clocks = self._world.link_clocks(TIER, self.process)
+        plan = tier_plan(site, Stamp(origin="gateway", incarnation=clocks.ids()), self._limits)
+        store = SimStore(self._world.servers[TIER], self.process)
+        return Link(peer_ends(plan, store, clocks, tap.denials()), channel, clocks, tap=tap)
 
 
 class SiteDialer:

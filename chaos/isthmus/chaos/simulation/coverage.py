@@ -9,6 +9,7 @@ from isthmus.chaos.simulation.faults import KINDS
 from isthmus.chaos.simulation.worlds import WORLDS
 from isthmus.failpoint import FAILPOINTS
 
+PARTNERS = ("exporter.follow", "importer.follow", "link.greeted", "link.revoked", "link.expired")
 ABOVE = ("representative.", "global_intake.segment_", "wiring.outer_")
 """Points of a tier that stands for a site towards another tier: the carrier has none above it."""
 
@@ -22,10 +23,19 @@ def _points(world: str) -> tuple[str, ...]:
 
 def expected(world: str) -> Mapping[str, tuple[str, ...]]:
     """Names by table of :class:`~isthmus.chaos.simulation.stats.Stats`."""
-    kinds = tuple(kind.name for kind in KINDS.values() if not kind.worlds or world in kind.worlds)
+    made = WORLDS[world]()
+    targets = made.targets()
+    kinds = tuple(
+        kind.name
+        for kind in KINDS.values()
+        if (not kind.worlds or world in kind.worlds) and targets.get(kind.hits)
+    )
+    few = (
+        world == "partners"
+    )  # what its faults need of the protocol; all of it is the links' to walk
     return {
         "faults": kinds,
-        "transitions": TRANSITIONS,
-        "failpoints": _points(world),
-        "judged": tuple(WORLDS[world]().promises),
+        "transitions": PARTNERS if few else TRANSITIONS,
+        "failpoints": () if few else _points(world),
+        "judged": tuple(made.promises),
     }

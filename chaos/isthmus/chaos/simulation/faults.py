@@ -5,7 +5,7 @@ there was anything to hit: ``simulate --stats`` counts hits, not wishes, and a k
 The order in which the rooms register decides what a seed draws.
 """
 
-from isthmus.chaos.simulation import fault_links, fault_machines
+from isthmus.chaos.simulation import fault_links, fault_machines, fault_partners
 from isthmus.chaos.simulation.fault_base import KINDS, FaultKind, draw, fault_kind
 from isthmus.chaos.simulation.fault_links import DISHONEST
 
@@ -17,4 +17,5 @@ __all__ = [
     "fault_kind",
     "fault_links",
     "fault_machines",
+    "fault_partners",
 ]

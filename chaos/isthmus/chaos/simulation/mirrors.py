@@ -7,7 +7,7 @@ them at one moment, for the worlds in which links carry something (G4 to G6).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -171,9 +171,11 @@ class Mirrors:
             elif (one := mvcc.get(root.source)) is not None:
                 yield root.relative, one.value
 
-    def healed(self) -> None:
-        """From here on every link could work again."""
+    def healed(self, but: Collection[str] = ()) -> None:
+        """From here on every link could work again; those of the sites ``but`` at a pace of their own."""
         for way in self.ways:
+            if way.source in but or way.target in but:
+                continue
             want, have = self.sets(way)
             backlog = len(dict(want.items() ^ have.items()))
             self._record.heal("sim", link=way.name, backlog=backlog)

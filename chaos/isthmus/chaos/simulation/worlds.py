@@ -19,4 +19,14 @@ def _carrier() -> type[World]:
     return CarrierWorld
 
 
-WORLDS: dict[str, Callable[[], type[World]]] = {"links": _links, "carrier": _carrier}
+def _partners() -> type[World]:
+    from isthmus.chaos.simulation.world_partners import PartnersWorld
+
+    return PartnersWorld
+
+
+WORLDS: dict[str, Callable[[], type[World]]] = {
+    "links": _links,
+    "carrier": _carrier,
+    "partners": _partners,
+}
