@@ -13,6 +13,7 @@ from isthmus.chaos.proving.schedule import (
     NOT_IN_THE_LAB,
     POINTS,
     RESTORED,
+    REVOKED,
     Fault,
     schedule,
 )
@@ -54,8 +55,8 @@ def test_every_kind_comes_by() -> None:
     """Why: a kind that is never dealt is coverage that lies."""
     dealt = {fault.kind for fault in schedule(1, 1200)}
     assert dealt == {kind.removesuffix("-2") for kind in KINDS}
-    assert set(LINK_KINDS) == set(TOXICS)
-    assert set(TOXICS) > CUTS
+    assert set(LINK_KINDS) == {*TOXICS, REVOKED}
+    assert {*TOXICS, REVOKED} > CUTS
 
 
 def test_failpoints_are_declared_and_restores_hit_only_the_one_store() -> None:

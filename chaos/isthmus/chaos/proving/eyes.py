@@ -229,6 +229,7 @@ class Eyes:
     slow: Callable[[str], bool] = lambda _: False
     mirrors: dict[str, Mirror] = field(default_factory=dict)
     _round: int = 0
+    _frames: dict[str, int] = field(default_factory=dict)
 
     async def open(self) -> None:
         """Begin to watch."""
@@ -269,9 +270,21 @@ class Eyes:
         for mirror in self.mirrors.values():
             mirror.check()
             mirror.digest()
+        self._frames_of_peers()
         self._round += 1
         if self._round % MEMORY_EVERY == 0:
             self._memory()
+
+    def _frames_of_peers(self) -> None:
+        """That frames crossed since the last look, by the gateway's own count: at most a second late (G9)."""
+        with contextlib.suppress(OSError, ValueError):
+            for status in read_status(self.lab.files.path(GLOBAL, "links.json")):
+                count = status.frames_sent + status.frames_received
+                if count > self._frames.get(status.peer, 0):
+                    self.recorder.frame(
+                        "link.global", peer=status.peer, direction="in", code="counted"
+                    )
+                self._frames[status.peer] = count
 
     def _memory(self) -> None:
         limits = LinkLimits()

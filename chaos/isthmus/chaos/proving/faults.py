@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from isthmus.chaos.history import Recorder
-from isthmus.chaos.proving.schedule import CALM, GLOBAL, SITES, Fault
+from isthmus.chaos.proving.schedule import CALM, GLOBAL, REVOKED, SITES, Fault
 from isthmus.chaos.toxics import BOTH, Stream, Toxics
 from isthmus.contract import unseal
 from isthmus.contract.families import RUNTIME
@@ -22,7 +23,9 @@ from isthmus.deploy.binaries import find
 from isthmus.deploy.lab.engine import Lab
 from isthmus.deploy.lab.trust import ADMIN
 from isthmus.deploy.lab.wan import link_name
+from isthmus.identity import Identity
 from isthmus.kv.etcd import EtcdStore
+from isthmus.trust import revocation
 from isthmus.vswitch import Node
 
 READY_S = 60.0
@@ -43,7 +46,9 @@ TOXICS: dict[str, tuple[str, dict[str, int], tuple[Stream, ...]]] = {
     "stalls": ("timeout", {"timeout": 1500}, BOTH),
     "forgotten": ("bandwidth", {"rate": 0}, BOTH),
 }
-CUTS = frozenset({"silent", "silent-up", "silent-down", "lossy", "reset", "stalls", "forgotten"})
+CUTS = frozenset(
+    {"silent", "silent-up", "silent-down", "lossy", "reset", "stalls", "forgotten", REVOKED}
+)
 """Kinds after which a link has something to make up for."""
 
 
@@ -89,6 +94,28 @@ class Hands:
             await self._save(fault.target)
         elif fault.kind == "lost":
             await self._lose("web", "fw")
+        elif fault.kind == REVOKED:
+            self._revoke(fault.target)
+
+    def _revoke(self, site: str) -> None:
+        """As an operator's tool leaves the list; from here on it is locally known."""
+        path = self.lab.files.revocations(GLOBAL)
+        listed = revocation.load(path) if path.exists() else revocation.NONE_REVOKED
+        identity = Identity.parse(str(self.lab.trust.identity(site, "federation")))
+        revocation.save(path, revocation.revoke(listed, time.time(), identities=[identity]))
+        self.recorder.note(CHAOS, "policy", {"peer": site, "phase": "revoked"})
+
+    async def _forgive(self, site: str) -> None:
+        """The list names nobody any more. Who was refused dials seldom: its operator starts its link anew."""
+        path = self.lab.files.revocations(GLOBAL)
+        version = revocation.load(path).version + 1
+        revocation.save(path, revocation.RevocationList(version, time.time()))
+        self.recorder.note(CHAOS, "policy", {"peer": site, "phase": "admitted"})
+        link = f"{site}.link"
+        self._told[link] = self._last_word(link)
+        self.lab.supervisor.kill(link, signal.SIGKILL)
+        await self.lab.supervisor.wait_ready(link, READY_S)
+        await self._speaks(link)
 
     def _kill(self, fault: Fault) -> None:
         self._told[fault.target] = self._last_word(fault.target)
@@ -110,6 +137,8 @@ class Hands:
             self.lab.failpoints(fault.target).unlink(missing_ok=True)
         elif fault.kind == "restored":
             await self._restore(fault.target)
+        elif fault.kind == REVOKED:
+            await self._forgive(fault.target)
         if fault.kind not in TOXICS and "." in fault.target and fault.kind != "lost":
             await self.lab.supervisor.wait_ready(fault.target, READY_S)
             await self._speaks(fault.target)

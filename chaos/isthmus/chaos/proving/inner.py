@@ -22,7 +22,7 @@ from isthmus.chaos.history.report import json_report, text_report
 from isthmus.chaos.proving.faults import CUTS
 from isthmus.chaos.proving.kills import KILLS, plan
 from isthmus.chaos.proving.runner import running, versions
-from isthmus.chaos.proving.schedule import FORGOTTEN
+from isthmus.chaos.proving.schedule import FORGOTTEN, REVOKED
 
 BASE = Path("/mnt")
 INTERRUPTED = 130
@@ -50,6 +50,7 @@ async def play(base: Path, history: Path, options: dict[str, Any]) -> None:
     promises = (
         *PROMISES,
         *(("G4",) if kinds & CUTS or KILLS in options["kinds"] else ()),
+        *(("G9",) if REVOKED in kinds else ()),
         *(("G12",) if FORGOTTEN in kinds else ()),
         *(("G14",) if "lost" in kinds else ()),
     )

@@ -21,12 +21,15 @@ acknowledged intent can be repaired from the tier above."""
 
 LINK_KINDS = (
     "silent", "silent-up", "silent-down", "lossy", "reset", "late", "jittery", "throttled",
-    "sliced", "slow-close", "stalls", "forgotten",
+    "sliced", "slow-close", "stalls", "forgotten", "revoked",
 )  # fmt: skip
 FORGOTTEN = "forgotten"
 """Silence until the tier may not believe any more what it knows of the site (G12)."""
 FORGOTTEN_S = 15.0
 """So long a site's word is believed."""
+REVOKED = "revoked"
+REVOKED_S = 5.0
+"""Within this time a right that ended has ended (G9): so long a revocation lasts at least, and a little."""
 FROZEN = ("{site}.controllers", "{site}.link", "{site}.etcd", "{site}.agent.h1",
           "global.gateway", "global.controllers", "global.etcd")  # fmt: skip
 KILLED = (*FROZEN, "{site}.api", "global.api")
@@ -133,6 +136,8 @@ def _fault(kind: str, at_s: float, chance: random.Random) -> Fault:
     lasts_s = round(chance.choice((2.0, 4.0, 7.0, 14.0)) * chance.uniform(0.7, 1.3), 2)
     if kind == FORGOTTEN:
         return Fault(at_s, kind, site, round(FORGOTTEN_S + chance.uniform(4.0, 8.0), 2))
+    if kind == REVOKED:
+        return Fault(at_s, kind, site, round(REVOKED_S + chance.uniform(2.0, 4.0), 2))
     if kind in LINK_KINDS:
         detail = {"late": str(chance.choice((50, 300, 900))), "throttled": "20"}.get(kind, "")
         return Fault(at_s, kind, site, lasts_s, detail)

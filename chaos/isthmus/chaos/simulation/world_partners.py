@@ -28,7 +28,7 @@ from isthmus.federation import link_pb2 as pb
 from isthmus.federation.destination import quarantine
 from isthmus.federation.digest import META
 from isthmus.federation.errors import CutOff
-from isthmus.federation.link import Link, LinkPlan, peer_ends
+from isthmus.federation.link import TICK_S, Link, LinkPlan, peer_ends
 from isthmus.identity import Identity, TrustDomain, Validity
 from isthmus.kv.errors import StoreError
 from isthmus.kv.port import Event, Txn, TxnResult
@@ -74,7 +74,8 @@ class PartnersWorld(LinksWorld):
         return {"partner": PARTNERS, "line": PARTNERS}
 
     async def _gateway(self, process: Process) -> None:
-        self.gateways[process.name] = GuardedGateway(self, process, self.limits)
+        self.gateways[process.name] = gateway = GuardedGateway(self, process, self.limits)
+        await gateway.judge_absent()
 
     def load(self) -> Sequence[Coroutine[Any, Any, None]]:
         return [*super().load(), self._honest()]
@@ -209,16 +210,26 @@ class GuardedGateway(Gateway):
     _world: PartnersWorld
 
     def accept(self, site: str, channel: SimChannel) -> None:
-        """Who may not is refused at the handshake. Of one that was revoked while it was away what is held is marked,
-        too; one whose certificate has ended may have a newer one that nobody has seen: what it told ages (G12)."""
+        """Who may not is refused at the handshake."""
         cut = self._world.cut(site)
         if cut is not None:
             self._world.stats.transitions[f"refused.{cut.code}"] += 1
             channel.cut()
-            if cut.code == "revoked":
-                self.process.run(self._mark(site, cut))
             return
         super().accept(site, channel)
+
+    async def judge_absent(self) -> None:
+        """What is held of one that was revoked while it was away is marked, too. One whose certificate has ended may
+        have a newer one that nobody has seen: what it told ages (G12)."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            for site in PARTNERS:
+                cut, seat = self._world.cut(site), self._seats.get(site)
+                here = seat is not None and not seat.done()
+                if cut is None or cut.code != "revoked" or here:
+                    continue
+                if self._world.servers[TIER].mvcc.get(mark_key(site)) is None:
+                    await self._mark(site, cut)
 
     def link(self, site: str, channel: SimChannel, tap: Tapped) -> Link:
         world = self._world
