@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.federation_support import summary, until
+from tests.federation_support import SITE, summary, until
 from tests.integration.federation.lab import PARTNER, SITE, Lab, lab
 from tests.integration.kv.server import EtcdServer
 
