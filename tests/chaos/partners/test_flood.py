@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.federation_support import SITE, summary, until
-from tests.integration.federation.lab import PARTNER, SITE, Lab, lab
+from tests.integration.federation.lab import PARTNER, Lab, lab
 from tests.integration.kv.server import EtcdServer
 
 from isthmus.chaos.history import Header, Memory
