@@ -7,18 +7,26 @@ import contextlib
 import random
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
-from isthmus.contract.envelope import utc_seconds
+from isthmus.contract.envelope import Stamp, seal, utc_seconds
+from isthmus.contract.families import EVENTS
+from isthmus.contract.instance import OperationalEvent
 from isthmus.federation.dialer import SiteLink
 from isthmus.federation.gateway import Gateway
+from isthmus.federation.journal import Journal
 from isthmus.federation.link import Clocks, Tap
+from isthmus.federation.link_metrics import link_metrics
 from isthmus.federation.settings import GatewaySettings, SiteLinkSettings
-from isthmus.federation.status import LinkStatus, write_status
+from isthmus.federation.status import LinkStatus, publish, write_status
 from isthmus.federation.tap import FileTap
+from isthmus.kv.errors import StoreError
 from isthmus.kv.port import KeyValueStore
 
+MOST_EVENTS = 200
+"""So many wait for a store that is away."""
 OnStatus = Callable[[tuple[LinkStatus, ...]], None]
 
 
@@ -51,6 +59,7 @@ async def run_gateway(
     def refused() -> Mapping[str, int]:
         return gateway.refused
 
+    teller = _Teller(settings, on_status, status, refused, events=_Events(store, "gateway"))
     try:
         await gateway.start()
         if on_listening is not None:
@@ -58,12 +67,12 @@ async def run_gateway(
         async with contextlib.AsyncExitStack() as stack:
             for uplink in uplinks:
                 await stack.enter_async_context(_task(uplink.run()))
-            await _tell(status, settings.status_file, settings.status_every_s, on_status, refused)
+            await teller.run()
     finally:
         await gateway.stop()
         taps.close()
         with contextlib.suppress(OSError):
-            _tell_once(status, settings.status_file, on_status, refused)
+            teller.once()
 
 
 async def run_site_link(
@@ -80,13 +89,14 @@ async def run_site_link(
     def status() -> tuple[LinkStatus, ...]:
         return (link.status(),)
 
+    teller = _Teller(settings, on_status, status, dict, events=_Events(store, "federation"))
     try:
         async with _task(link.run()):
-            await _tell(status, settings.status_file, settings.status_every_s, on_status)
+            await teller.run()
     finally:
         taps.close()
         with contextlib.suppress(OSError):
-            _tell_once(status, settings.status_file, on_status)
+            teller.once()
 
 
 def _link(
@@ -115,31 +125,72 @@ class _Taps:
             tap.close()
 
 
-async def _tell(
-    status: Callable[[], tuple[LinkStatus, ...]],
-    path: Path | None,
-    every_s: float,
-    on_status: OnStatus | None,
-    refused: Callable[[], Mapping[str, int]] = dict,
-) -> None:
-    """For ever."""
-    while True:
-        _tell_once(status, path, on_status, refused)
-        await asyncio.sleep(every_s)
+class _Teller:
+    """Tells every second how the links are: to a file, as metrics beside it, and what happened as events."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings | SiteLinkSettings,
+        on_status: OnStatus | None,
+        status: Callable[[], tuple[LinkStatus, ...]],
+        refused: Callable[[], Mapping[str, int]],
+        *,
+        events: _Events,
+    ) -> None:
+        self._path, self._every_s = settings.status_file, settings.status_every_s
+        self._on_status, self._status, self._refused = on_status, status, refused
+        self._events = events
+
+    async def run(self) -> None:
+        """For ever. A store that does not answer keeps no word back from the file."""
+        async with _task(self._events.run(self._every_s)):
+            while True:
+                self.once()
+                await asyncio.sleep(self._every_s)
+
+    def once(self) -> None:
+        """Now; also as the last thing: a process that has ended must not be told as connected."""
+        links, refused = self._status(), self._refused()
+        if self._on_status is not None:
+            self._on_status(links)
+        if self._path is not None:
+            write_status(self._path, links, refused)
+            publish(self._path.with_suffix(".prom"), link_metrics(links, refused))
+        self._events.look(links, refused)
 
 
-def _tell_once(
-    status: Callable[[], tuple[LinkStatus, ...]],
-    path: Path | None,
-    on_status: OnStatus | None,
-    refused: Callable[[], Mapping[str, int]] = dict,
-) -> None:
-    """Now; also as the last thing: a process that has ended must not be told as connected."""
-    links = status()
-    if on_status is not None:
-        on_status(links)
-    if path is not None:
-        write_status(path, links, refused())
+class _Events:
+    """Into our own store, below ``events/<component>/``; what it does not take waits, the oldest goes first."""
+
+    def __init__(self, store: KeyValueStore, component: str) -> None:
+        self._store, self._component = store, component
+        self._journal = Journal()
+        self._stamp = Stamp(origin=component, incarnation=secrets.token_hex(8))
+        self._waiting: deque[tuple[str, OperationalEvent, float]] = deque(maxlen=MOST_EVENTS)
+
+    def look(self, links: tuple[LinkStatus, ...], refused: Mapping[str, int]) -> None:
+        """Note what happened."""
+        now_s = utc_seconds()
+        for event in self._journal.look(links, refused, time.monotonic()):
+            name = f"{int(now_s * 1000):013d}-{secrets.token_hex(3)}"
+            self._waiting.append((EVENTS.key(component=self._component, id=name), event, now_s))
+
+    async def run(self, every_s: float) -> None:
+        """For ever."""
+        while True:
+            await self.write()
+            await asyncio.sleep(every_s)
+
+    async def write(self) -> None:
+        """What waits; a store that is away is asked again at the next look."""
+        while self._waiting:
+            key, event, as_of = self._waiting[0]
+            try:
+                await self._store.put(key, seal(event, self._stamp, as_of=as_of), timeout_s=2.0)
+            except StoreError:
+                return
+            if self._waiting and self._waiting[0][0] == key:
+                self._waiting.popleft()
 
 
 @contextlib.asynccontextmanager

@@ -63,10 +63,13 @@ def write_status(
     path: Path, links: tuple[LinkStatus, ...], refused: Mapping[str, int] | None = None
 ) -> None:
     """Replace ``path`` in one step: a reader sees the old status or the new one."""
+    publish(path, StatusFile(links=links, refused=dict(refused or {})).model_dump_json())
+
+
+def publish(path: Path, text: str) -> None:
+    """At once or not at all."""
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(
-        StatusFile(links=links, refused=dict(refused or {})).model_dump_json(), encoding="utf-8"
-    )
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 

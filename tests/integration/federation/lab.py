@@ -44,7 +44,7 @@ class Toxiproxy:
     """One fault proxy; ``fault`` and ``heal`` act on the one link ``site``."""
 
     def __init__(self, upstream: int) -> None:
-        self.api, self.port, self._upstream = free_port(), free_port(), upstream
+        self.api, self.port, self._upstream = free_port(), 0, upstream
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -53,11 +53,12 @@ class Toxiproxy:
         await until(self._answers, "toxiproxy answers")
         body = {
             "name": "site",
-            "listen": f"127.0.0.1:{self.port}",
+            "listen": "127.0.0.1:0",  # one that was free a moment ago may be a caller's by now
             "upstream": f"127.0.0.1:{self._upstream}",
             "enabled": True,
         }
-        await self._call("POST", "/proxies", body)
+        made = (await self._call("POST", "/proxies", body)).json()
+        self.port = int(made["listen"].rpartition(":")[2])
 
     def _launch(self, argv: list[str]) -> None:
         self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

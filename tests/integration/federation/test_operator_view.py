@@ -9,14 +9,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.federation_support import SITE, outbox, until
+from tests.federation_support import HUB, SITE, outbox, until
 from tests.integration.federation.lab import PARTNER, lab
 
 from isthmus.cli.main import main
+from isthmus.contract import unseal
+from isthmus.contract.instance import OperationalEvent
 from isthmus.federation import PeerSettings
 from isthmus.federation.agreement import CONTEXT
 from isthmus.federation.draft import draft
 from isthmus.identity import Identity
+from isthmus.kv.etcd import EtcdStore
 from isthmus.trust.signing import sign_detached
 
 ALPS = Identity.of_site(PARTNER, "alps", "federation")
@@ -134,3 +137,32 @@ def test_mirror_is_a_command_with_its_own_help(capsys: pytest.CaptureFixture[str
                    "--from-cert", "--from-key", "--to-cacert", "--to-cert", "--to-key"):  # fmt: skip
         assert option in told
     assert main(["mirror", "--from", "127.0.0.1:1"]) == 2
+
+
+async def test_what_happens_to_links_is_in_the_events_and_in_the_metrics(tmp_path: Path) -> None:
+    """Why: a status says how it is; what happened in the night, and what wakes somebody, must be kept elsewhere."""
+    told = tmp_path / "links.json"
+
+    async with lab(tmp_path, linked=False) as world:
+
+        async def kinds(store: EtcdStore, component: str) -> list[tuple[str, str]]:
+            entries = (await store.snapshot(f"/isthmus/v1/events/{component}/")).entries
+            bodies = [unseal(entry.value, OperationalEvent).body for entry in entries]
+            return [(body.kind, body.subject) for body in bodies]
+
+        world.run_gateway(status_file=told)
+        world.run_site()
+
+        async def both_say_open() -> bool:
+            above, below = await kinds(world.hub, "gateway"), await kinds(world.site, "federation")
+            return ("link-open", SITE) in above and ("link-open", HUB) in below
+
+        await until(both_say_open, "both ends tell that the link opened")
+
+        def up() -> bool:
+            file = told.with_suffix(".prom")
+            return file.exists() and f'isthmus_link_up{{peer="{SITE}"}} 1' in file.read_text()
+
+        await until(up, "the metrics say so")
+        await world.end("site")
+        await until(lambda: not up(), "the metrics say that it is lost")
