@@ -44,7 +44,7 @@ class Toxiproxy:
     """One fault proxy; ``fault`` and ``heal`` act on the one link ``site``."""
 
     def __init__(self, upstream: int) -> None:
-        self.api, self.port, self._upstream = free_port(), 0, upstream
+        self.api, self.port, self._upstream = free_port(), free_port(), upstream
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -53,12 +53,11 @@ class Toxiproxy:
         await until(self._answers, "toxiproxy answers")
         body = {
             "name": "site",
-            "listen": "127.0.0.1:0",  # one that was free a moment ago may be a caller's by now
+            "listen": f"127.0.0.1:{self.port}",
             "upstream": f"127.0.0.1:{self._upstream}",
             "enabled": True,
         }
-        made = (await self._call("POST", "/proxies", body)).json()
-        self.port = int(made["listen"].rpartition(":")[2])
+        await self._call("POST", "/proxies", body)
 
     def _launch(self, argv: list[str]) -> None:
         self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
