@@ -1,8 +1,7 @@
 """One link at work: both directions over one channel, until something ends it (an edge).
 
-The same code runs at both ends. Whatever ends a link is an exception of this package with a stable code; it is
-said to the peer as a Bye where that still can be, and told in the status. Nothing here dials or listens.
-"""
+The same code runs at both ends. Whatever ends a link is an exception of this package with a stable code; it is said to
+the peer as a Bye where that still can be. Nothing here dials or listens."""
 
 from __future__ import annotations
 
@@ -195,7 +194,7 @@ class Link:
     async def run(self) -> None:
         """Until the link ends: always by raising a FederationError, a StoreError or CancelledError."""
         try:
-            await self._greet()
+            await self._admitted()
             await self._work()
         except (FederationError, StoreError) as error:
             await self._say_bye(error)
@@ -212,6 +211,18 @@ class Link:
     def dismiss(self, error: FederationError) -> None:
         """Say in the good-bye that ``error`` is why, when the task of :meth:`run` is cancelled: do that next."""
         self._dismissed = error
+
+    async def _admitted(self) -> None:
+        """The greeting, and still a right to it: who greets late may have been revoked since it was let in (G9)."""
+        greeting = asyncio.ensure_future(self._greet())
+        try:
+            while not (await asyncio.wait([greeting], timeout=TICK_S))[0]:
+                await self._guard()
+            await greeting
+            await self._guard()
+        finally:
+            greeting.cancel()
+            await asyncio.gather(greeting, return_exceptions=True)
 
     async def _greet(self) -> None:
         """Who was called greets second: a caller that is refused must not be writing when it is told why (its call

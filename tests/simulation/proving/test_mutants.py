@@ -95,7 +95,7 @@ def condemned(
         (never_sweeps, LINES, 30, "G6"),
         (resumes_from_the_present, LINES, 20, "G"),
         (believes_every_token, BACK, 60, "G"),
-        (deletions_leave_nothing, ("store.rollback",), 250, "G"),
+        (deletions_leave_nothing, ("store.rollback",), 420, "G"),
         (takes_any_order, ("line.swap", "line.double", "line.drop"), 60, "G"),
     ],
 )

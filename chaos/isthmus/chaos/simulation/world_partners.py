@@ -94,6 +94,10 @@ class PartnersWorld(LinksWorld):
         revoked = {str(peer.identity)} if "revoked" in ended else set()
         return judge(peer, now_s, RevocationList(1, 0.0, identities=frozenset(revoked)), 0)
 
+    def revoked(self, site: str) -> bool:
+        """Is its identity on the list, whatever else is wrong with it?"""
+        return "revoked" in self._ended[site]
+
     def end_right(self, site: str, why: str) -> bool:
         """From now on it is locally known; True when there was a link to cut."""
         linked = self._open(site)
@@ -224,12 +228,12 @@ class GuardedGateway(Gateway):
         while True:
             await asyncio.sleep(TICK_S)
             for site in PARTNERS:
-                cut, seat = self._world.cut(site), self._seats.get(site)
+                seat = self._seats.get(site)
                 here = seat is not None and not seat.done()
-                if cut is None or cut.code != "revoked" or here:
+                if here or not self._world.revoked(site):
                     continue
                 if self._world.servers[TIER].mvcc.get(mark_key(site)) is None:
-                    await self._mark(site, cut)
+                    await self._mark(site, "revoked")
 
     def link(self, site: str, channel: SimChannel, tap: Tapped) -> Link:
         world = self._world
@@ -241,7 +245,7 @@ class GuardedGateway(Gateway):
         async def guard() -> None:
             cut = world.cut(site) if world.guarded else None
             if cut is not None:
-                self.process.run(self._mark(site, cut))
+                self.process.run(self._mark(site, cut.code))
                 raise CutOff(cut.code, cut.detail)
 
         def heard(way: str, frame: pb.Frame) -> None:
@@ -252,13 +256,11 @@ class GuardedGateway(Gateway):
         ends = peer_ends(plan, store, clocks, tap.denials())
         return Link(ends, channel, clocks, guard=guard, tap=heard)
 
-    async def _mark(self, site: str, cut: Cut) -> None:
+    async def _mark(self, site: str, code: str) -> None:
         """As the shipped gateway, when the link has ended (G9)."""
         stamp = Stamp(origin="gateway", incarnation="mark")
         now_s = self._world.clocks[TIER].wall_s()
-        await quarantine(
-            TurnStore(self._world, self.process), site, cut.code, stamp=stamp, as_of=now_s
-        )
+        await quarantine(TurnStore(self._world, self.process), site, code, stamp=stamp, as_of=now_s)
 
 
 class TurnStore(SimStore):
