@@ -240,12 +240,15 @@ async def test_keys_cross_two_levels_up_and_down(tmp_path: Path) -> None:
 
         async def descended() -> bool:
             intent = await world.get("milan", "remote/europe/intents/acme/web", SegmentIntent)
-            return isinstance(intent, SegmentIntent) and intent.segment.wires[0].vni == 1000
+            far = await world.get("milan", "remote/europe/wires/w-000000000001", WirePeer)
+            return (  # two keys, whose order nobody promised
+                isinstance(intent, SegmentIntent)
+                and intent.segment.wires[0].vni == 1000
+                and isinstance(far, WirePeer)
+                and far.address == "192.0.2.9"
+            )
 
-        await until(descended, "the top's segment reaches milan")
-        far = await world.get("milan", "remote/europe/wires/w-000000000001", WirePeer)
-        assert isinstance(far, WirePeer)
-        assert far.address == "192.0.2.9"
+        await until(descended, "the top's segment and its far end reach milan")
         intent = await world.get("milan", "remote/europe/intents/acme/web", SegmentIntent)
         assert isinstance(intent, SegmentIntent)
         end = WirePeer(wire="w-000000000001", vni=1000, address="192.0.2.1")
