@@ -109,11 +109,11 @@ class Lab:
 
     folder: Path
     limits: LinkLimits = QUICK
-    site_etcd: EtcdServer = field(init=False)
-    hub_etcd: EtcdServer = field(init=False)
-    site: EtcdStore = field(init=False)
-    hub: EtcdStore = field(init=False)
-    proxy: Toxiproxy = field(init=False)
+    site_etcd: EtcdServer = field(init=False, repr=False)
+    hub_etcd: EtcdServer = field(init=False, repr=False)
+    site: EtcdStore = field(init=False, repr=False)
+    hub: EtcdStore = field(init=False, repr=False)
+    proxy: Toxiproxy = field(init=False, repr=False)
     port: int = field(default_factory=free_port)
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     seen: dict[str, LinkStatus] = field(default_factory=dict)
