@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from isthmus.chaos.demo.stage import Late, eventually
 from isthmus.chaos.history import Recorder
 from isthmus.chaos.proving.schedule import GLOBAL, SITES
 from isthmus.contract.scopes import ExportRoot, import_root, site_exports, tier_exports
@@ -21,8 +22,10 @@ from isthmus.federation.limits import LinkLimits
 from isthmus.federation.status import read_status
 from isthmus.kv.errors import StoreError
 from isthmus.kv.etcd import EtcdStore
+from isthmus.kv.port import KeyValueStore
 
 EVERY_S = 0.25
+MOMENT_S = 0.02
 MEMORY_EVERY = 4
 
 
@@ -35,9 +38,9 @@ class Mirror:
     """One direction of one link, as two readers with the admin's key see its ends."""
 
     link: str
-    source: EtcdStore
+    source: KeyValueStore
     roots: Sequence[ExportRoot]
-    target: EtcdStore
+    target: KeyValueStore
     into: str
     recorder: Recorder
     held: dict[str, str] = field(default_factory=dict)
@@ -71,12 +74,12 @@ class Mirror:
             task.cancel()
         self._readers = [asyncio.create_task(self._begin_again())]
 
-    async def stop(self) -> None:
-        """No more."""
+    def shut(self) -> list[asyncio.Task[None]]:
+        """No more is seen from this moment on; the tasks that have yet to end."""
         tasks = [*self._tasks, *self._readers]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return tasks
 
     def check(self) -> None:
         """Raises Blind when a watch has ended."""
@@ -90,6 +93,11 @@ class Mirror:
             "eyes", link=self.link, source=_sum(self.held), target=_sum(self.shown),
             keys=len(self.held),
         )  # fmt: skip
+
+    @property
+    def watching(self) -> bool:
+        """Until both ends are shut."""
+        return not all(task.done() for task in (*self._tasks, *self._readers))
 
     @property
     def equal(self) -> bool:
@@ -245,10 +253,26 @@ class Eyes:
         for mirror in self.mirrors.values():
             await mirror.start()
 
-    async def close(self) -> None:
-        """End every watch."""
-        for mirror in self.mirrors.values():
-            await mirror.stop()
+    async def close(self, patience_s: float = 0.0) -> None:
+        """End every watch, all at one moment: the first at which nothing is under way, ``patience_s`` from now at last.
+
+        The sites go on writing while one looks: a history that ended between a change and its arrival would be judged
+        as one that lost it (G6). What does not arrive within ``patience_s`` is judged.
+        """
+
+        async def nothing_under_way() -> bool:
+            return all(mirror.equal for mirror in self.mirrors.values())
+
+        if patience_s:
+            with contextlib.suppress(Late):
+                await eventually(
+                    nothing_under_way,
+                    "all mirrors are equal",
+                    timeout_s=patience_s,
+                    every_s=MOMENT_S,
+                )
+        ending = [task for mirror in self.mirrors.values() for task in mirror.shut()]
+        await asyncio.gather(*ending, return_exceptions=True)
 
     def restored(self, tier: str, revision: int) -> None:
         """A site's store goes back."""

@@ -42,6 +42,8 @@ WEB = "web"
 BASELINE_S = 4.0
 SETTLE_S = 120.0
 LAST_LOOK_S = 3.0
+LAST_WORDS_S = 5.0
+"""What changes at the very end has as long to cross as a link has to be equal again (G4)."""
 CALM_S = 6.0
 PROBE_PATH = "milan-a>paris-a"
 Tell = Callable[[str], None]
@@ -112,6 +114,7 @@ class Run:
                     task.cancel()
                 await asyncio.gather(looking, aging, *living, return_exceptions=True)
         await self._became()
+        await self.eyes.close(LAST_WORDS_S)
 
     async def _guarded(self, work: Awaitable[None], *others: asyncio.Task[None]) -> None:
         """``work``, unless one of ``others`` fails first."""
